@@ -1,0 +1,1 @@
+"""Values, contracts, errors and events: standard library only, no input or output."""

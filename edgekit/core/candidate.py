@@ -1,0 +1,69 @@
+"""One way to run a model: engine, precision, knobs; and what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.core.measurement import Accuracy, Latency, Measurement, OutputError
+from edgekit.core.names import EngineName, Precision, Status
+
+Knobs = tuple[tuple[str, str | int], ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Engine, precision and knobs; not yet built."""
+
+    engine: EngineName
+    precision: Precision
+    knobs: Knobs = ()
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """One row of the table. Whatever was not measured is ``None``, never a made-up number.
+
+    Attributes:
+        status: ``ok`` ran and passed; ``gate`` ran and missed the gate; ``failed`` broke;
+            ``skipped`` was not tried; ``unsupported`` cannot be; ``invalid`` was measured,
+            but not so that it may be believed.
+        reason: in words, for every status but ``ok``.
+        size_bytes: the engine's own files.
+        bundle: the bundle's identity once it was built.
+    """
+
+    candidate: Candidate
+    status: Status
+    reason: str = ""
+    size_bytes: int | None = None
+    measurement: Measurement | None = None
+    accuracy: Accuracy | None = None
+    error: OutputError | None = None
+    bundle: str | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The row under the names that scripts rely on."""
+        measured = self.measurement
+        return {
+            "engine": self.candidate.engine,
+            "precision": self.candidate.precision,
+            "knobs": dict(self.candidate.knobs),
+            "status": self.status,
+            "reason": self.reason,
+            "size_bytes": self.size_bytes,
+            "latency_ms": _latency(measured.model if measured else None),
+            "end_to_end_ms": _latency(measured.end_to_end if measured else None),
+            "fps": measured.fps if measured else None,
+            "memory_peak_bytes": measured.memory_peak_bytes if measured else None,
+            "load_ms": measured.load_ms if measured else None,
+            "accuracy": self.accuracy.as_json() if self.accuracy else None,
+            "error": self.error.as_json() if self.error else None,
+            "bundle": self.bundle,
+        }
+
+
+def _latency(latency: Latency | None) -> Mapping[str, Any] | None:
+    return latency.as_json() if latency else None

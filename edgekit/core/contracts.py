@@ -1,0 +1,143 @@
+"""What an engine and a transport must be.
+
+Plug-ins are found by name and imported when used; these contracts import nothing heavy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edgekit.core.model import Model
+from edgekit.core.names import EngineName, Precision
+from edgekit.core.target import DeviceFacts, PythonFacts, Target
+
+
+@dataclass(frozen=True)
+class ToolboxSpec:
+    """The isolated environment that an engine builds in.
+
+    Attributes:
+        name: folder name in the cache; one toolbox may serve several engines.
+        python: version of the interpreter, such as ``3.11``.
+        requirements: hash-locked requirement file, no download addresses in it.
+        dependencies: whether declared dependencies are followed; ``False`` where the file
+            lists all that is wanted (packages that declare far more than they need).
+    """
+
+    name: str
+    python: str
+    requirements: Path
+    dependencies: bool = False
+
+
+@dataclass(frozen=True)
+class RuntimeSpec:
+    """What must be importable on the board for an engine's runner to run.
+
+    Attributes:
+        python: the interpreter on the board that was chosen.
+        requirements: hash-locked requirement file with markers per Python.
+        packages: names from that file to fetch for this board.
+        system_packages: names that the board's own system already provides.
+    """
+
+    python: PythonFacts
+    requirements: Path
+    packages: tuple[str, ...]
+    system_packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Why an engine cannot serve here, in words, and what would help."""
+
+    reason: str
+    hint: str | None = None
+
+
+class Engine(Protocol):
+    """One engine: light to import, all facts, no work.
+
+    An engine lives in ``edgekit/engines/<name>/`` beside ``build.py`` (runs inside its
+    toolbox), ``runner.py`` (runs on the board) and its locked requirements. The folder's
+    ``__init__`` exposes it as ``ENGINE``.
+
+    Order of calls: :meth:`check` before anything else; :meth:`runtime` once the device is
+    known; then, by the app, the toolbox runs ``build_script`` with :meth:`build_settings`.
+    None of the methods does input or output.
+    """
+
+    @property
+    def name(self) -> EngineName:
+        """The engine's name, which is also its folder's."""
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precisions it can build, the safest first."""
+
+    @property
+    def toolbox(self) -> ToolboxSpec:
+        """The environment in which ``build_script`` runs."""
+
+    @property
+    def build_script(self) -> Path:
+        """Script that reads a job and writes the engine's files (``toolbox.worker``)."""
+
+    @property
+    def runner_module(self) -> str:
+        """Module that runs on the board, such as ``edgekit.engines.ncnn.runner``."""
+
+    def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
+        """Tell why this model cannot be built so for this target; ``None`` if it can.
+
+        An operator that the engine lacks is named in the reason.
+        """
+
+    def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
+        """Choose Python and packages for a device, or tell why none will do."""
+
+    def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
+        """Return the engine's own part of the build job as canonical JSON text.
+
+        It is part of the cache key: equal text, equal model and equal toolbox lock mean equal
+        files.
+        """
+
+
+class AgentStream(Protocol):
+    """Both ends of a running command's standard streams, as bytes."""
+
+    def read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes; ``b""`` at the end.
+
+        Raises:
+            ConnectionLostError: the link broke.
+        """
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of ``data``.
+
+        Raises:
+            ConnectionLostError: the link broke.
+        """
+
+    def diagnostics(self) -> str:
+        """Return what the command wrote to standard error so far."""
+
+    def close(self) -> int | None:
+        """End the command; return its exit status where it is known."""
+
+
+class Transport(Protocol):
+    """A way to run a command on a device."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls the device."""
+
+    def open(self, command: Sequence[str]) -> AgentStream:
+        """Start ``command`` on the device with its streams attached."""
+
+    def close(self) -> None:
+        """Give the connection back."""

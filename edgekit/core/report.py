@@ -1,0 +1,89 @@
+"""The result of a deployment."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.candidate import Candidate, CandidateResult
+from edgekit.core.target import DeviceFacts
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner, and why it won, in words."""
+
+    candidate: Candidate
+    bundle: str
+    reason: str
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The choice under the names that scripts rely on."""
+        return {
+            "engine": self.candidate.engine,
+            "precision": self.candidate.precision,
+            "knobs": dict(self.candidate.knobs),
+            "bundle": self.bundle,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What is active on the device, and what ``rollback`` would bring back."""
+
+    current: str | None
+    previous: str | None
+    generation: int
+    changed: bool
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a push moved: only content that the device lacked."""
+
+    files_sent: int
+    bytes_sent: int
+    files_present: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """One deployment: every candidate, the choice, and what is active now.
+
+    ``valid`` is false where nothing measured deserves belief as a speed (an emulated device,
+    or a disturbed run).
+    """
+
+    run_id: str
+    recipe: str
+    target: str
+    device_name: str
+    facts: DeviceFacts
+    candidates: tuple[CandidateResult, ...]
+    chosen: Choice | None
+    active: Activation | None
+    transfer: Transfer
+    valid: bool
+    run_dir: Path
+    seconds: Mapping[str, float]
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The report under the names that scripts rely on."""
+        return {
+            "run_id": self.run_id,
+            "recipe": self.recipe,
+            "target": self.target,
+            "device": {"name": self.device_name, **asdict(self.facts)},
+            "candidates": [row.as_json() for row in self.candidates],
+            "chosen": self.chosen.as_json() if self.chosen else None,
+            "active": self.active.as_json() if self.active else None,
+            "transfer": asdict(self.transfer),
+            "valid": self.valid,
+            "run_dir": str(self.run_dir),
+            "seconds": dict(self.seconds),
+        }
