@@ -1,0 +1,1 @@
+"""Arithmetic on samples: no I/O, no NumPy."""
