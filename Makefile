@@ -1,0 +1,46 @@
+# Every target sets up what it needs by itself: `make` on a fresh Debian 12 is enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+FAST := not slow and not network and not board and not toolbox
+PYTEST := .venv/bin/python -m pytest
+
+.PHONY: help venv system demo test test-fast lint format bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+venv: ## make .venv with edgekit and its development tools
+	@bash scripts/bootstrap.sh
+
+demo: venv ## deploy a small detector to a virtual RK3566 and to this machine
+	@bash scripts/system-packages.sh board
+	@bash scripts/demo.sh
+
+# Without the board's packages the tests that need them skip and say so.
+system:
+	@bash scripts/system-packages.sh board || echo "edgekit: going on; tests of virtual boards will skip" >&2
+
+test: venv system lint ## lint, then every test
+	@$(PYTEST) $(ARGS)
+
+test-fast: venv ## the tests that need neither network, board nor toolbox
+	@$(PYTEST) -m '$(FAST)' $(ARGS)
+
+lint: venv ## style, types, import rules, Python floor
+	@bash scripts/lint.sh
+
+format: venv ## bring the style in order
+	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format --quiet .
+
+bench: venv ## measure the figures that the project holds itself to
+	@bash scripts/system-packages.sh board
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+lock: venv ## make the requirement locks anew
+	@bash scripts/lock.sh
+
+clean: ## remove what make and the tools made here (the cache in ~/.cache/edgekit stays)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

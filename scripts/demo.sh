@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Deploy the shapes detector to a virtual RK3566 and to this machine, and show the tables.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PWD/.venv/bin:$PATH
+
+show() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+show edgekit deploy shapes --target rk3566 --device virtual
+show edgekit deploy shapes --target local

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Install what is missing of a group of Debian packages.
+#
+#   scripts/system-packages.sh python   what makes a virtual environment
+#   scripts/system-packages.sh board    what virtual boards and a loopback sshd need
+#
+# Installs as root or through password-less sudo. Where neither is to be had it prints the
+# one command that mends it and exits with 3; with nothing missing it does nothing.
+set -euo pipefail
+
+group=${1:?usage: $0 python|board}
+case "$group" in
+    python) packages=(python3 python3-venv) ;;
+    board) packages=(qemu-user-static binfmt-support mmdebstrap openssh-server openssh-client
+        debian-archive-keyring ca-certificates) ;;
+    *)
+        echo "$0: no package group is named '$group' (known: python, board)" >&2
+        exit 2
+        ;;
+esac
+
+say() { echo "edgekit: $*" >&2; }
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    say "this is no Debian-like system; install by its own means what these hold: ${packages[*]}"
+    exit 3
+fi
+
+is_installed() {
+    [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    is_installed "$package" || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+if ((EUID == 0)); then
+    as_root=()
+elif sudo -n true 2>/dev/null; then
+    as_root=(sudo -n)
+else
+    say "missing system packages: ${missing[*]}"
+    say "no root here, and sudo wants a password; run this, then try again:"
+    say "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
+    exit 3
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# A lock that another apt-get holds is waited for; debconf asks nothing.
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
+        -o Acquire::Retries=3 "$@" </dev/null >>"$log" 2>&1
+}
+
+# Debian's maintainer scripts start services where init runs; in a container they cannot,
+# and that is no failure: edgekit starts the sshd and qemu it needs by itself.
+install() { apt install --yes --no-install-recommends "${missing[@]}"; }
+
+lists_know_all() {
+    local package
+    for package in "${missing[@]}"; do
+        apt-cache show "$package" >/dev/null 2>&1 || return 1
+    done
+}
+
+say "installing system packages: ${missing[*]}"
+# Package lists are fetched only where they are absent or turn out to be stale.
+if lists_know_all && install; then
+    exit 0
+fi
+if apt update && install; then
+    exit 0
+fi
+tail -n 40 "$log" >&2
+say "apt-get could not install: ${missing[*]}"
+exit 3
