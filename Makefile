@@ -1,7 +1,6 @@
 # Every target sets up what it needs by itself: `make` on a fresh Debian 12 is enough.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FAST := not slow and not network and not board and not toolbox
 PYTEST := .venv/bin/python -m pytest

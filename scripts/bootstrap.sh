@@ -34,6 +34,7 @@ find_python() {
     local name path
     for name in "${candidates[@]}"; do
         path=$(command -v "$name") || continue
+        [[ $path != "$PWD/"* ]] || continue # an activated .venv cannot remake itself
         if is_new_enough "$path" && { [[ -z ${1:-} ]] || "$1" "$path"; }; then
             echo "$path"
             return
@@ -68,7 +69,7 @@ rm -f "$stamp"
 install() {
     # The virtual environment is ours alone, so a user's `--user` default must not reach it.
     PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        "$venv/bin/python" -m pip install --quiet --no-input "$@" </dev/null
+        "$venv/bin/python" -m pip install -qq --no-input "$@" </dev/null
 }
 install --require-hashes --requirement requirements/dev.txt
 install --no-deps --no-build-isolation --editable .
