@@ -1,0 +1,127 @@
+"""The root command: finds verbs by file name, turns errors into messages and exit codes."""
+
+import difflib
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edgekit import __version__
+
+_COMMANDS = Path(__file__).parent / "commands"
+_EXIT_INTERRUPTED = 130
+_EXIT_USAGE = 2
+
+
+class VerbGroup(click.Group):
+    """Finds each verb in a file of its own and imports it when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the files in ``commands/``."""
+        del ctx
+        return sorted(
+            path.stem.replace("_", "-")
+            for path in _COMMANDS.glob("*.py")
+            if not path.stem.startswith("_")
+        )
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's file and return its ``COMMAND``."""
+        stem = cmd_name.replace("-", "_")
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"edgekit.cli.commands.{stem}").COMMAND
+        assert isinstance(command, click.Command)  # noqa: S101 - a fault of ours, not the user's
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as click does, and say what an unknown verb probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2, cutoff=0.5)
+            if not near or "mean" in error.message:
+                raise
+            message = f"{error.message} Did you mean {' or '.join(near)}?"
+            raise click.UsageError(message, ctx) from error
+
+
+@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgekit")
+def root() -> None:
+    r"""Put a trained model on an ARM board, measure it there, keep the winner.
+
+    \b
+    edgekit deploy shapes --target local
+    edgekit deploy yolov5 --target rk3566 --device pi@192.168.1.20
+    edgekit deploy ./mine.onnx --target rpi4 --device virtual
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code.
+
+    0 ok, 1 bug, 2 usage, 3 device, 4 engine, 5 goal or gate missed, 6 measurement invalid,
+    7 rolled back, 130 interrupted.
+    """
+    in_json = "--json" in arguments
+    try:
+        code = root.main(list(arguments), prog_name="edgekit", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        if in_json:
+            _print_json_error(type(error).__name__, error.format_message(), None, _EXIT_USAGE)
+        error.show()
+        return _EXIT_USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the next call goes on where this one stopped", err=True)
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is wrong, and nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last stop: known errors are shown, others are bugs
+        return _report(error, in_json=in_json)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: Exception, *, in_json: bool) -> int:
+    from edgekit.core.errors import EdgekitError
+
+    if not isinstance(error, EdgekitError):
+        return _report_bug(error, in_json=in_json)
+    if in_json:
+        _print_json_error(type(error).__name__, error.message, error.hint, error.exit_code)
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def _report_bug(error: Exception, *, in_json: bool) -> int:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="edgekit-bug-", suffix=".log", delete=False
+    ) as log:
+        log.write(f"edgekit {__version__}\npython {sys.version}\narguments {sys.argv[1:]}\n\n")
+        log.write("".join(traceback.format_exception(error)))
+    message = f"{type(error).__name__}: {error}"
+    if in_json:
+        _print_json_error("Bug", message, f"attach {log.name} to a report", 1)
+    click.echo(f"error: this is a bug in edgekit: {message}", err=True)
+    click.echo(f"hint: attach {log.name} to a report", err=True)
+    return 1
+
+
+def _print_json_error(kind: str, message: str, hint: str | None, code: int) -> None:
+    fault = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
+    click.echo(json.dumps({"error": fault}))

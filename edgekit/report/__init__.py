@@ -1,0 +1,1 @@
+"""Results as files and as tables. Pure of any terminal."""

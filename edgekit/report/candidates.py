@@ -1,0 +1,92 @@
+"""The table of candidates, and the lines below it."""
+
+from edgekit.core.candidate import CandidateResult
+from edgekit.core.measurement import OutputError
+from edgekit.core.report import Report
+from edgekit.report.table import Column, Table
+
+_BYTES_PER_MB = 1e6
+_NONE = "-"
+
+_COLUMNS = (
+    Column("engine"),
+    Column("precision"),
+    Column("status"),
+    Column("size MB", numeric=True),
+    Column("p50 ms", numeric=True),
+    Column("p90 ms", numeric=True),
+    Column("p99 ms", numeric=True),
+    Column("FPS", numeric=True),
+    Column("e2e p50 ms", numeric=True),
+    Column("peak MB", numeric=True),
+    Column("agreement", numeric=True),
+    Column("output error"),
+    Column("reason"),
+)
+
+
+def candidate_table(report: Report) -> Table:
+    """One row per candidate. On an emulated device, times are left out: they mean nothing."""
+    return Table(_COLUMNS, tuple(_row(row) for row in report.candidates))
+
+
+def summary_lines(report: Report) -> tuple[str, ...]:
+    """What was chosen and why, what is active, and where the run's folder is."""
+    lines = []
+    if report.facts.emulated:
+        lines.append(
+            "emulated: correctness only; times and FPS of an emulated processor mean nothing"
+        )
+    if report.chosen:
+        chosen = report.chosen
+        lines.append(f"chosen: {chosen.candidate} ({chosen.reason})")
+    else:
+        lines.append("chosen: none")
+    if report.active and report.active.current:
+        way_back = report.active.previous
+        lines.append(
+            f"active on {report.device_name}: {report.active.current[:12]}"
+            f" (generation {report.active.generation})"
+            + (f", rollback brings back {way_back[:12]}" if way_back else "")
+        )
+    sent = report.transfer
+    lines.append(f"sent: {sent.bytes_sent / _BYTES_PER_MB:.1f} MB in {sent.files_sent} files")
+    lines.append(f"run: {report.run_dir}")
+    return tuple(lines)
+
+
+def _row(row: CandidateResult) -> tuple[str, ...]:
+    measured = row.measurement
+    timed = measured if measured and not measured.emulated else None
+    end_to_end = timed.end_to_end if timed else None
+    return (
+        row.candidate.engine,
+        row.candidate.precision,
+        row.status,
+        _mega(row.size_bytes),
+        _number(timed.model.p50 if timed else None),
+        _number(timed.model.p90 if timed else None),
+        _number(timed.model.p99 if timed else None),
+        _number(timed.fps if timed else None, 1),
+        _number(end_to_end.p50 if end_to_end else None),
+        _mega(measured.memory_peak_bytes if measured else None),
+        _number(row.accuracy.value if row.accuracy else None, 4),
+        _error(row.error),
+        row.reason or _NONE,
+    )
+
+
+def _mega(size_bytes: int | None) -> str:
+    return _number(None if size_bytes is None else size_bytes / _BYTES_PER_MB, 1)
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return _NONE if value is None else f"{value:.{digits}f}"
+
+
+def _error(error: OutputError | None) -> str:
+    if error is None:
+        return _NONE
+    if error.max_box_px is None or error.max_score is None:
+        return f"max {error.max_abs:.2g}"
+    return f"box {error.max_box_px:.2f} px, score {error.max_score:.4f}"
