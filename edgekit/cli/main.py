@@ -56,13 +56,13 @@ class VerbGroup(click.Group):
 @click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgekit")
 def root() -> None:
-    r"""Put a trained model on an ARM board, measure it there, keep the winner.
+    """Put a trained model on an ARM board, measure it there, keep the winner.
 
     \b
     edgekit deploy shapes --target local
     edgekit deploy yolov5 --target rk3566 --device pi@192.168.1.20
     edgekit deploy ./mine.onnx --target rpi4 --device virtual
-    """
+    """  # noqa: D301 - click reads the \b
 
 
 def run(arguments: Sequence[str]) -> int:
