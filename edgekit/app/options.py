@@ -1,0 +1,104 @@
+"""What a user asks of a deployment, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from edgekit.core.errors import UsageError
+from edgekit.core.goal import Goal
+from edgekit.core.measurement import BenchPlan
+from edgekit.core.names import ENGINE_NAMES, PRECISIONS, EngineName, Precision, unknown_name
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """One deployment as it was asked for.
+
+    Attributes:
+        model: a recipe's name, or the path of an ONNX file.
+        target: a target's name; ``None``: what the device's entry or the settings say.
+        device: ``local``, ``virtual``, ``user@host[:port]`` or a name from the inventory.
+        engines, precisions: empty for all.
+        size: input height and width in pixels, ``None`` for the recipe's own.
+        threads: ``None`` for the number of cores in the fastest cluster.
+        goals: in order of priority; ``()`` for the recipe's own.
+        max_drop: ``None`` for the recipe's own.
+        images: folder of images to compare outputs on, ``None`` for the recipe's own.
+        activate: whether the winner becomes the device's current bundle.
+    """
+
+    model: str
+    target: str | None = None
+    device: str | None = None
+    engines: tuple[EngineName, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    size: tuple[int, int] | None = None
+    threads: int | None = None
+    goals: tuple[Goal, ...] = ()
+    max_drop: float | None = None
+    images: Path | None = None
+    plan: BenchPlan = field(default_factory=BenchPlan)
+    accept_new: bool = False
+    activate: bool = True
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Plain values for the run's folder, so that the run can be asked for again."""
+        return {
+            "model": self.model,
+            "target": self.target,
+            "device": self.device,
+            "engine": list(self.engines) or "auto",
+            "precision": list(self.precisions) or "auto",
+            "size": self.size,
+            "threads": self.threads,
+            "goal": [str(goal) for goal in self.goals],
+            "max_drop": self.max_drop,
+            "images": str(self.images) if self.images else None,
+            "activate": self.activate,
+        }
+
+
+def parse_engines(text: str) -> tuple[EngineName, ...]:
+    """Read ``a,b`` or ``auto`` (which is all of them: an empty tuple).
+
+    Raises:
+        UnknownNameError: edgekit knows no engine of that name.
+    """
+    names = _split(text)
+    for name in names:
+        if name not in ENGINE_NAMES:
+            raise unknown_name("engine", name, ENGINE_NAMES)
+    return tuple(cast("EngineName", name) for name in names)
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """Read ``fp32,fp16`` or ``auto`` (which is all of them: an empty tuple).
+
+    Raises:
+        UnknownNameError: there is no such precision.
+    """
+    names = _split(text)
+    for name in names:
+        if name not in PRECISIONS:
+            raise unknown_name("precision", name, PRECISIONS)
+    return tuple(cast("Precision", name) for name in names)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``320`` or ``480x640`` (height x width), in pixels.
+
+    Raises:
+        UsageError: it is not one or two positive whole numbers.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):  # noqa: PLR2004
+        raise UsageError(
+            f"{text!r} is not a size", hint="write 320, or 480x640 for height x width, in pixels"
+        )
+    return int(parts[0]), int(parts[-1])
+
+
+def _split(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    return () if "auto" in names else names
