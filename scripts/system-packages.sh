@@ -11,7 +11,7 @@ set -euo pipefail
 group=${1:?usage: $0 python|board}
 case "$group" in
     python) packages=(python3 python3-venv) ;;
-    board) packages=(qemu-user-static binfmt-support mmdebstrap openssh-server openssh-client
+    board) packages=(qemu-user-static binfmt-support mmdebstrap arch-test openssh-server openssh-client
         debian-archive-keyring ca-certificates) ;;
     *)
         echo "$0: no package group is named '$group' (known: python, board)" >&2
