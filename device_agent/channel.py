@@ -1,0 +1,115 @@
+"""The agent's end of the stream: requests in; events, content and responses out."""
+
+import os
+import sys
+
+from device_agent.protocol import (
+    DATA,
+    JSON,
+    READY,
+    FrameReader,
+    ProtocolError,
+    StreamEndedError,
+    VerbError,
+    greeting,
+    header,
+    json_frame,
+    message_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, Mapping, Optional, Union
+
+
+class HostGoneError(Exception):
+    """The host closed the stream, or the link broke: nobody waits for an answer any more."""
+
+
+class Channel:
+    """Frames to and from the host over two file descriptors of our own."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source = source
+        self._sink = sink
+        self.reader = FrameReader(self._read)
+
+    def _read(self, size_bytes: int) -> bytes:
+        try:
+            return os.read(self.source, size_bytes)
+        except OSError as error:
+            raise HostGoneError(str(error)) from error
+
+    def write(self, data: "Union[bytes, memoryview]") -> None:
+        """Write all of ``data``."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._sink, left) :]
+        except OSError as error:
+            raise HostGoneError(str(error)) from error
+
+    def greet(self) -> None:
+        """Tell the host that frames follow."""
+        self.write(greeting(READY))
+
+    def request(self) -> "Optional[Dict[str, Any]]":
+        """Return the next request, ``None`` once the host has closed the stream."""
+        frame = self.reader.frame()
+        if frame is None:
+            return None
+        kind, payload = frame
+        if kind != JSON:
+            msg = "content came where a request was due"
+            raise ProtocolError(msg)
+        return message_of(payload)
+
+    def content(self, size_bytes: int) -> "Iterator[bytes]":
+        """Yield the content that follows a request: ``size_bytes`` in ``DATA`` frames."""
+        left = size_bytes
+        while left:
+            head = self.reader.head()
+            if head is None:
+                msg = "the host went away in the midst of content"
+                raise HostGoneError(msg)
+            kind, length = head
+            if kind != DATA or not 0 < length <= left:
+                msg = f"a frame of kind {kind} and {length} bytes where {left} bytes were due"
+                raise ProtocolError(msg)
+            left -= length
+            for piece in self.reader.payload(length):
+                yield piece
+
+    def send_content(self, piece: bytes) -> None:
+        """Send a piece of the content that the host asked for."""
+        self.write(header(DATA, len(piece)) + piece)
+
+    def event(self, request_id: int, event: "Mapping[str, Any]") -> None:
+        """Tell of progress on a request."""
+        self.write(json_frame({"id": request_id, "event": event}))
+
+    def respond(self, request_id: int, result: "Mapping[str, Any]") -> None:
+        """End a request well."""
+        self.write(json_frame({"id": request_id, "ok": result}))
+
+    def refuse(self, request_id: int, error: VerbError) -> None:
+        """End a request with its error."""
+        body = {"code": error.code, "message": error.message, "details": error.details}
+        self.write(json_frame({"id": request_id, "error": body}))
+
+
+def take_streams() -> Channel:
+    """Move the standard streams aside, so that nothing stray can mix with frames.
+
+    What anything prints from here on goes to standard error, and nothing can read requests.
+    """
+    channel = Channel(os.dup(0), os.dup(1))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return channel
+
+
+__all__ = ["Channel", "HostGoneError", "StreamEndedError", "take_streams"]

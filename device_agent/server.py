@@ -1,0 +1,140 @@
+"""The agent itself: takes one request after the other and does what the table names."""
+
+import os
+import signal
+import sys
+
+from device_agent.channel import Channel, HostGoneError, take_streams
+from device_agent.layout import Layout, default_root
+from device_agent.protocol import ProtocolError, VerbError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Callable, Dict, List, Optional
+
+    from device_agent.probe import Roots
+
+    Answer = Dict[str, Any]
+    Verb = Callable[["Call"], Answer]
+
+
+class Call:
+    """A request in hand: its arguments, and the way to tell the host how it goes."""
+
+    def __init__(
+        self, layout: Layout, channel: Channel, roots: "Roots", request: "Dict[str, Any]"
+    ) -> None:
+        self.layout = layout
+        self.channel = channel
+        self.roots = roots
+        identity, args = request.get("id"), request.get("args", {})
+        if not isinstance(identity, int) or not isinstance(args, dict):
+            msg = "a request without an id, or with arguments that are no table"
+            raise ProtocolError(msg)
+        self.id = identity
+        self.verb = str(request.get("verb"))
+        self.args = args
+
+    def arg(self, name: str, kind: type) -> "Any":
+        """Return an argument that must be there and of this kind.
+
+        Raises:
+            VerbError: it is not.
+        """
+        value = self.args.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise VerbError("bad_request", f"{self.verb}: {name} must be a {kind.__name__}")
+        return value
+
+    def event(self, event: "Dict[str, Any]") -> None:
+        """Tell the host of progress."""
+        self.channel.event(self.id, event)
+
+
+def _hello(call: Call) -> "Answer":
+    from device_agent.probe import facts
+
+    call.layout.make()
+    return {"facts": facts(call.roots, call.layout.root), "root": call.layout.root}
+
+
+def _bye(_call: Call) -> "Answer":
+    return {}
+
+
+def _unknown(call: Call) -> "Answer":
+    raise VerbError("unknown_verb", f"no verb is named {call.verb!r}")
+
+
+VERB_TABLE = {"hello": _hello, "bye": _bye}  # type: Dict[str, Verb]
+"""Everything this agent does. Modules that not every session needs are imported by the verb."""
+
+
+def serve(layout: Layout, channel: Channel, roots: "Roots") -> int:
+    """Answer requests until the host says goodbye or goes away; return an exit status."""
+    try:
+        channel.greet()
+        while True:
+            request = channel.request()
+            if request is None:
+                return 0
+            call = Call(layout, channel, roots, request)
+            _answer(call)
+            if call.verb == "bye":
+                return 0
+    except HostGoneError:
+        return 0
+    except ProtocolError as error:
+        sys.stderr.write(f"edgekit agent: {error}\n")
+        return 2
+
+
+def _answer(call: Call) -> None:
+    try:
+        result = VERB_TABLE.get(call.verb, _unknown)(call)
+    except VerbError as error:
+        call.channel.refuse(call.id, error)
+    except OSError as error:
+        call.channel.refuse(call.id, _system_error(call, error))
+    except (HostGoneError, ProtocolError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug in one verb is an answer, with its place
+        import traceback
+
+        traceback.print_exc()
+        call.channel.refuse(call.id, VerbError("internal", f"{call.verb}: {error!r}"))
+    else:
+        call.channel.respond(call.id, result)
+
+
+def _system_error(call: Call, error: OSError) -> VerbError:
+    import errno
+
+    details = {"path": str(error.filename or ""), "errno": error.errno or 0}  # type: Answer
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from device_agent.probe import free_bytes
+
+        details["free_bytes"] = free_bytes(call.layout.root) or 0
+        return VerbError("disk_full", f"no space left while writing {error.filename}", details)
+    return VerbError("io_error", f"{call.verb}: {error}", details)
+
+
+def _stop(number: int, _frame: "Optional[FrameType]") -> None:
+    # SystemExit runs every `finally`, so a runner is killed and a lock given back.
+    sys.exit(128 + number)
+
+
+def main(arguments: "List[str]") -> int:
+    """Run the agent over the standard streams.
+
+    Args:
+        arguments: none, or one: the folder to keep everything in.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, _stop)
+    os.umask(0o022)
+    from device_agent.probe import Roots
+
+    layout = Layout(arguments[0] if arguments else default_root())
+    return serve(layout, take_streams(), Roots())

@@ -1,0 +1,71 @@
+"""The agent as one reproducible file, named by its content."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgekit.catalog.cache import cache_root, write_atomically
+
+MAX_AGENT_BYTES: Final = 64 << 10
+"""What the packed agent may weigh at most."""
+
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can hold
+
+
+@dataclass(frozen=True)
+class AgentPack:
+    """The packed agent: ``agent-<sha256>.pyz`` on every device."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+    def content(self) -> bytes:
+        """Return the file's bytes."""
+        return self.path.read_bytes()
+
+
+def pack_agent() -> AgentPack:
+    """Return the packed agent, made anew only where its sources changed."""
+    sources = _sources()
+    key = _key(sources)
+    folder = cache_root() / "agent"
+    for path in folder.glob(f"{key}-*.pyz"):
+        _, _, sha256 = path.stem.partition("-")
+        return AgentPack(path, sha256, path.stat().st_size)
+    data = pack_bytes(sources)
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = folder / f"{key}-{sha256}.pyz"
+    write_atomically(path, data)
+    return AgentPack(path, sha256, len(data))
+
+
+def _sources() -> tuple[Path, ...]:
+    import device_agent
+
+    assert device_agent.__file__ is not None  # noqa: S101 - a package with a file
+    return tuple(sorted(Path(device_agent.__file__).parent.glob("*.py")))
+
+
+def _key(sources: tuple[Path, ...]) -> str:
+    stats = [(path, path.stat()) for path in sources]
+    text = repr([(str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in stats])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def pack_bytes(sources: tuple[Path, ...]) -> bytes:
+    """Pack source files; equal sources give equal bytes."""
+    import zipfile
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for path in sources:
+            name = path.name if path.name == "__main__.py" else f"device_agent/{path.name}"
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.external_attr = 0o644 << 16
+            member.create_system = 3  # Unix, whatever packed it
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, path.read_bytes())
+    return packed.getvalue()
