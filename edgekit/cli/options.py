@@ -1,0 +1,94 @@
+"""Options that verbs share, each written once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+json_option = click.option(
+    "--json", "in_json", is_flag=True, help="Print JSON lines; the last one is the result."
+)
+target_option = click.option(
+    "-t", "--target", metavar="NAME", help="Kind of board: see edgekit targets."
+)
+device_option = click.option(
+    "-d",
+    "--device",
+    metavar="DEVICE",
+    help="local, virtual, user@host[:port] or a name from edgekit devices.",
+)
+accept_new_option = click.option(
+    "--accept-new",
+    is_flag=True,
+    help="Trust an unknown host key at first sight, and remember it.",
+)
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every verb that talks to one device."""
+    for option in (json_option, accept_new_option, device_option, target_option):
+        function = option(function)
+    return function
+
+
+def trial_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every verb that builds and measures candidates."""
+    for option in reversed(_TRIAL):
+        function = option(function)
+    return function
+
+
+_TRIAL: tuple[Decorator, ...] = (
+    click.option(
+        "-e", "--engine", default="auto", metavar="A,B", show_default=True, help="Engines to try."
+    ),
+    click.option(
+        "-p",
+        "--precision",
+        default="auto",
+        metavar="A,B",
+        show_default=True,
+        help="fp32, fp16, int8: those to try.",
+    ),
+    click.option("--size", metavar="N|HxW", help="Input size in pixels; default: the recipe's."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 256),
+        metavar="N",
+        help="Threads of the engine; default: the cores of the fastest cluster.",
+    ),
+    click.option(
+        "--goal",
+        "goals",
+        multiple=True,
+        metavar="EXPR",
+        help="Such as 'fps >= 10'; may be repeated, in order of priority.",
+    ),
+    click.option(
+        "--max-drop",
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        help="Largest drop in accuracy that passes the gate; default: the recipe's.",
+    ),
+    click.option(
+        "--images",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Images to compare outputs on; default: the recipe's.",
+    ),
+    click.option(
+        "--runs",
+        type=click.IntRange(1, 1_000_000),
+        metavar="N",
+        help="Measure at least N runs.",
+    ),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(0, 3600),
+        metavar="S",
+        help="Measure at least S seconds.",
+    ),
+)
