@@ -1,0 +1,1 @@
+"""Virtual boards: a root file system, a face plate, an emulator, an sshd on loopback."""
