@@ -1,6 +1,7 @@
 """The agent's end of the stream: requests in; events, content and responses out."""
 
 import os
+import select
 import sys
 
 from device_agent.protocol import (
@@ -9,7 +10,6 @@ from device_agent.protocol import (
     READY,
     FrameReader,
     ProtocolError,
-    StreamEndedError,
     VerbError,
     greeting,
     header,
@@ -19,7 +19,11 @@ from device_agent.protocol import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Mapping, Optional, Union
+    from typing import Any, Dict, Iterator, List, Mapping, Optional, Union
+
+
+STALL_S = 60.0
+"""A link that moves nothing for so long in the midst of a transfer is taken for lost."""
 
 
 class HostGoneError(Exception):
@@ -32,20 +36,36 @@ class Channel:
     def __init__(self, source: int, sink: int) -> None:
         self.source = source
         self._sink = sink
+        self._patience_s: "Optional[float]" = None
+        self._backlog: "List[Dict[str, Any]]" = []
         self.reader = FrameReader(self._read)
+        # sshd may give one socket for both, so both must be ready for "not now".
+        os.set_blocking(source, False)
+        os.set_blocking(sink, False)
 
     def _read(self, size_bytes: int) -> bytes:
-        try:
-            return os.read(self.source, size_bytes)
-        except OSError as error:
-            raise HostGoneError(str(error)) from error
+        while True:
+            try:
+                return os.read(self.source, size_bytes)
+            except BlockingIOError:
+                self._wait([self.source], [], self._patience_s)
+            except OSError as error:
+                raise HostGoneError(str(error)) from error
+
+    def _wait(self, source: "List[int]", sink: "List[int]", patience_s: "Optional[float]") -> None:
+        if not any(select.select(source, sink, [], patience_s)):
+            msg = f"the link stood still for {patience_s:.0f} s"
+            raise HostGoneError(msg)
 
     def write(self, data: "Union[bytes, memoryview]") -> None:
         """Write all of ``data``."""
         left = memoryview(data)
         try:
             while left:
-                left = left[os.write(self._sink, left) :]
+                try:
+                    left = left[os.write(self._sink, left) :]
+                except BlockingIOError:
+                    self._wait([], [self._sink], STALL_S)
         except OSError as error:
             raise HostGoneError(str(error)) from error
 
@@ -55,6 +75,8 @@ class Channel:
 
     def request(self) -> "Optional[Dict[str, Any]]":
         """Return the next request, ``None`` once the host has closed the stream."""
+        if self._backlog:
+            return self._backlog.pop(0)
         frame = self.reader.frame()
         if frame is None:
             return None
@@ -64,8 +86,32 @@ class Channel:
             raise ProtocolError(msg)
         return message_of(payload)
 
+    def cancelled(self) -> bool:
+        """Take in what the host sent while a verb is at work; tell whether it was ``cancel``.
+
+        To be called when ``source`` is ready to be read.
+
+        Raises:
+            HostGoneError: the host closed the stream.
+            ProtocolError: it sent anything else, which must wait for the verb's response.
+        """
+        piece = self._read(1 << 16)
+        if not piece:
+            msg = "the host went away while a verb was at work"
+            raise HostGoneError(msg)
+        self.reader.feed(piece)
+        if not self.reader.has_frame():
+            return False
+        request = self.request()
+        if request is None or request.get("verb") != "cancel":
+            msg = "only cancel may be asked while a verb is at work"
+            raise ProtocolError(msg)
+        self._backlog.append(request)
+        return True
+
     def content(self, size_bytes: int) -> "Iterator[bytes]":
         """Yield the content that follows a request: ``size_bytes`` in ``DATA`` frames."""
+        self._patience_s = STALL_S
         left = size_bytes
         while left:
             head = self.reader.head()
@@ -79,6 +125,7 @@ class Channel:
             left -= length
             for piece in self.reader.payload(length):
                 yield piece
+        self._patience_s = None
 
     def send_content(self, piece: bytes) -> None:
         """Send a piece of the content that the host asked for."""
@@ -110,6 +157,3 @@ def take_streams() -> Channel:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return channel
-
-
-__all__ = ["Channel", "HostGoneError", "StreamEndedError", "take_streams"]

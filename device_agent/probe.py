@@ -107,7 +107,7 @@ def _device_tree(roots: Roots, name: str) -> "List[str]":
 
 def _cpuinfo(path: str) -> "List[Dict[str, str]]":
     """Return one table per processor, in the file's order."""
-    cpus = []  # type: List[Dict[str, str]]
+    cpus: "List[Dict[str, str]]" = []
     for line in _read(path).splitlines():
         key, colon, value = line.partition(":")
         key = key.strip()

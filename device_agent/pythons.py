@@ -23,7 +23,7 @@ def find_pythons(path: "Optional[str]" = None) -> "List[Dict[str, Optional[str]]
 
     Each has ``executable``, ``version`` (at least major and minor) and ``numpy``.
     """
-    found = []  # type: List[Dict[str, Optional[str]]]
+    found: "List[Dict[str, Optional[str]]]" = []
     seen = set()
     for executable in _executables(path):
         version = _version(executable)

@@ -11,7 +11,7 @@ from device_agent.protocol import ProtocolError, VerbError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
     from device_agent.probe import Roots
 
@@ -36,7 +36,7 @@ class Call:
         self.verb = str(request.get("verb"))
         self.args = args
 
-    def arg(self, name: str, kind: type) -> "Any":
+    def arg(self, name: str, kind: "Union[type, Tuple[type, ...]]") -> "Any":
         """Return an argument that must be there and of this kind.
 
         Raises:
@@ -44,12 +44,16 @@ class Call:
         """
         value = self.args.get(name)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise VerbError("bad_request", f"{self.verb}: {name} must be a {kind.__name__}")
+            raise VerbError("bad_request", f"{self.verb}: {name} must be a {_title(kind)}")
         return value
 
     def event(self, event: "Dict[str, Any]") -> None:
         """Tell the host of progress."""
         self.channel.event(self.id, event)
+
+
+def _title(kind: "Union[type, Tuple[type, ...]]") -> str:
+    return kind.__name__ if isinstance(kind, type) else " or ".join(map(_title, kind))
 
 
 def _hello(call: Call) -> "Answer":
@@ -67,7 +71,34 @@ def _unknown(call: Call) -> "Answer":
     raise VerbError("unknown_verb", f"no verb is named {call.verb!r}")
 
 
-VERB_TABLE = {"hello": _hello, "bye": _bye}  # type: Dict[str, Verb]
+def _cancel(_call: Call) -> "Answer":
+    return {}  # a runner, if there was one, is ended by now: requests are taken in order
+
+
+def _lazily(module: str, function: str) -> "Verb":
+    def verb(call: Call) -> "Answer":
+        from importlib import import_module
+
+        done: "Verb" = getattr(import_module("device_agent." + module), function)
+        return done(call)
+
+    return verb
+
+
+VERB_TABLE: "Dict[str, Verb]" = {
+    "hello": _hello,
+    "missing": _lazily("content", "missing"),
+    "put": _lazily("content", "put"),
+    "get": _lazily("content", "get"),
+    "install": _lazily("bundles", "install"),
+    "activate": _lazily("generations", "activate"),
+    "rollback": _lazily("generations", "rollback"),
+    "status": _lazily("generations", "status"),
+    "run": _lazily("jobs", "run"),
+    "cancel": _cancel,
+    "gc": _lazily("collect", "gc"),
+    "bye": _bye,
+}
 """Everything this agent does. Modules that not every session needs are imported by the verb."""
 
 
@@ -111,7 +142,7 @@ def _answer(call: Call) -> None:
 def _system_error(call: Call, error: OSError) -> VerbError:
     import errno
 
-    details = {"path": str(error.filename or ""), "errno": error.errno or 0}  # type: Answer
+    details: "Answer" = {"path": str(error.filename or ""), "errno": error.errno or 0}
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         from device_agent.probe import free_bytes
 

@@ -1,0 +1,129 @@
+"""Runs an engine's runner as a process of its own, so that its crash is a result."""
+
+import json
+import os
+import time
+
+from device_agent import durable
+from device_agent.bundles import read_manifest
+from device_agent.layout import check_name, check_sha256
+from device_agent.lock import DeviceLock
+from device_agent.protocol import VerbError
+from device_agent.runner import Runner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+    from device_agent.layout import Layout
+    from device_agent.server import Answer, Call
+
+RUNNER = "runner.pyz"
+_KEPT_JOBS = 4
+_KINDS = ("bench", "infer")
+
+
+def run(call: "Call") -> "Answer":
+    """Run a bundle's runner on frames that are in the store.
+
+    The runner's death is part of the answer; the request fails only where the runner could not
+    be started, or the host cancelled.
+    """
+    layout = call.layout
+    identity = check_sha256(call.arg("bundle", str))
+    timeout_s = float(call.arg("timeout_s", (int, float)))
+    layout.make()
+    with DeviceLock(layout.lock, "run"):
+        manifest = read_manifest(layout, identity)
+        command = [_python(manifest["runtime"].get("python")), "-B", "-s"]
+        job, folder = _make_job_folder(layout)
+        table = _job_table(call, manifest, folder)
+        durable.write_file(os.path.join(folder, "job.json"), json.dumps(table, sort_keys=True))
+        runner_file = os.path.join(layout.bundle(identity), RUNNER)
+        if not os.path.exists(runner_file):
+            raise VerbError("not_found", f"bundle {identity} holds no {RUNNER}")
+        command += [runner_file, os.path.join(folder, "job.json")]
+        environment = _environment(layout.runtime(manifest["runtime"]["id"]))
+        ended = Runner(command, folder, environment).watch(call, timeout_s)
+    ended["job"] = job
+    ended["files"] = _files(folder)
+    return ended
+
+
+def _make_job_folder(layout: "Layout") -> "List[str]":
+    for old in sorted(os.listdir(layout.jobs))[:-_KEPT_JOBS]:
+        durable.discard(layout.job(old))
+    job = f"{int(time.time() * 1e6)}-{os.getpid()}"
+    folder = layout.job(job)
+    durable.make_folder(folder)
+    return [job, folder]
+
+
+def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[str, Any]":
+    kind = call.arg("kind", str)
+    if kind not in _KINDS:
+        raise VerbError("bad_request", f"run: {kind!r} is no kind of job")
+    threads = call.args.get("threads")
+    knobs = dict(manifest["knobs"])
+    if threads is not None:
+        knobs["threads"] = call.arg("threads", int)
+    return {
+        "folder": call.layout.bundle(call.arg("bundle", str)),
+        "job": manifest["job"],
+        "engine": manifest["engine"],
+        "precision": manifest["precision"],
+        "knobs": knobs,
+        "threads": threads,
+        "kind": kind,
+        "frames": _link_frames(call, folder),
+        "plan": call.arg("plan", dict),
+        "output": folder,
+    }
+
+
+def _link_frames(call: "Call", folder: str) -> "List[str]":
+    """Give each frame a name with its suffix, which content in the store does not have."""
+    frames = call.arg("frames", list)
+    linked = []
+    place = os.path.join(folder, "frames")
+    durable.make_folder(place)
+    for index, frame in enumerate(frames):
+        sha256, name = check_sha256(frame.get("sha256")), check_name(frame.get("name"))
+        path = os.path.join(place, f"{index:04d}-{name}")
+        content = call.layout.content(sha256)
+        if not os.path.exists(content):
+            raise VerbError("not_found", f"frame {name} is not in the store", {"absent": [name]})
+        os.symlink(content, path)
+        linked.append(path)
+    return linked
+
+
+def _python(wanted: object) -> str:
+    if isinstance(wanted, str) and os.path.isabs(wanted):
+        if os.access(wanted, os.X_OK):
+            return wanted
+        raise VerbError("no_python", f"the bundle runs on {wanted}, which is not here")
+    from device_agent.pythons import find_pythons
+
+    pythons = find_pythons()
+    for python in pythons:
+        if f"{python['version']}.".startswith(f"{wanted}."):
+            return str(python["executable"])
+    found = ", ".join(str(python["version"]) for python in pythons)
+    raise VerbError("no_python", f"the bundle runs on Python {wanted}; here is {found or 'none'}")
+
+
+def _environment(runtime: str) -> "Dict[str, str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    kept.update(PYTHONPATH=runtime, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1")
+    return kept
+
+
+def _files(folder: str) -> "List[List[Any]]":
+    """Return path and size of everything the runner wrote."""
+    files = []
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and not os.path.islink(path) and name != "job.json":
+            files.append([name, os.path.getsize(path)])
+    return files
