@@ -1,0 +1,1 @@
+pytest_plugins = ["sshd_fixture"]
