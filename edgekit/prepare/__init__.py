@@ -1,0 +1,1 @@
+"""From a published model file to edgekit's normal form, its frames and its float reference."""

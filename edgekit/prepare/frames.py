@@ -1,0 +1,201 @@
+"""Frames to run a model on: the recipe's images, the user's, or drawn ones; held by content."""
+
+import io
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edgekit.catalog.cache import ContentStore, KeyedCache, cache_root
+from edgekit.catalog.settings import data_folders
+from edgekit.core.errors import UsageError
+from edgekit.core.events import EventSink, Note, StepFinished, StepStarted
+from edgekit.core.model import FileRef, Model
+from edgekit.core.recipe import Recipe, Samples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STEP: Final = "frames"
+FRAMES_VERSION: Final = 1
+_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
+_DEFAULT: Final = Samples(kind="shapes")
+_LIST: Final = "frames.json"
+
+
+def load_frames(
+    recipe: Recipe, model: Model, *, images: Path | None, emit: EventSink
+) -> tuple[FileRef, ...]:
+    """Return the frames on which the model is run and compared.
+
+    Each is a ``.npy`` of ``uint8[H, W, 3]`` in RGB; for a model that takes bare tensors, a
+    ``.npz`` of its named inputs, drawn from a seed.
+
+    Args:
+        recipe: names its samples; without any, or where they are not at hand, scenes are
+            drawn and a note says so.
+        model: its inputs are drawn where it takes bare tensors.
+        images: the user's own folder of images, or one image.
+        emit: told of the step.
+
+    Raises:
+        UsageError: ``images`` holds no readable image.
+    """
+    emit(StepStarted(STEP, "Load frames"))
+    try:
+        frames, detail = _load(recipe, model, images, emit)
+    except BaseException:
+        emit(StepFinished(STEP, "failed", ok=False))
+        raise
+    emit(StepFinished(STEP, f"{len(frames)} {detail}"))
+    return frames
+
+
+def _load(
+    recipe: Recipe, model: Model, images: Path | None, emit: EventSink
+) -> tuple[tuple[FileRef, ...], str]:
+    samples = recipe.samples or _DEFAULT
+    if model.pipeline.preprocess.name == "tensor":
+        if images is not None:
+            raise UsageError(
+                f"{recipe.name} takes bare tensors, not images", hint="leave out --images"
+            )
+        return _tensors(model, samples), "seeded tensors"
+    if images is not None:
+        return _pictures(images, samples, emit), f"images of {images}"
+    if samples.kind == "images":
+        folder = _find_folder(samples.path)
+        if folder is not None:
+            return _pictures(folder, samples, emit), f"images of {samples.path}"
+        emit(
+            Note(
+                f"the sample images {samples.path} of {recipe.name} are not at hand: drawn scenes "
+                "serve instead, so agreement is told on these (give --images, or put the images "
+                "into a folder of EDGEKIT_DATA_PATH)",
+                warning=True,
+            )
+        )
+    return _drawn(samples), "drawn scenes"
+
+
+def _find_folder(path: str) -> Path | None:
+    for base in data_folders():
+        folder = base / path
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def _pictures(place: Path, samples: Samples, emit: EventSink) -> tuple[FileRef, ...]:
+    files = [place] if place.is_file() else _listed(place)
+    if not files:
+        raise UsageError(
+            f"there is no image in {place}", hint="give a folder that holds .jpg or .png files"
+        )
+    # Sorted first, so that the pick does not hang on the order of the file system.
+    count = min(samples.count, len(files))
+    picked = sorted(random.Random(samples.seed).sample(files, count))  # noqa: S311 (no secret)
+    key = json.dumps(["pictures", FRAMES_VERSION, [_state(file) for file in picked]])
+
+    def make() -> list[bytes]:
+        return [_npy(image) for image in _readable(picked, place, emit)]
+
+    return _cached(key, make)
+
+
+def _listed(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder or image {folder}", hint="check --images")
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+
+
+def _state(file: Path) -> list[str | int]:
+    stat = file.stat()
+    return [str(file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _readable(files: Sequence[Path], place: Path, emit: EventSink) -> "list[NDArray[np.uint8]]":
+    import cv2
+    import numpy as np
+
+    images: list[NDArray[np.uint8]] = []
+    for file in files:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            emit(Note(f"{file} is no readable image and is left out", warning=True))
+            continue
+        images.append(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
+    if not images:
+        raise UsageError(f"no image in {place} can be read", hint="give .jpg or .png files")
+    return images
+
+
+def _drawn(samples: Samples) -> tuple[FileRef, ...]:
+    key = json.dumps(["drawn", FRAMES_VERSION, samples.seed, samples.count])
+
+    def make() -> list[bytes]:
+        from edgekit.prepare.shapes import draw_scene
+
+        return [_npy(draw_scene(samples.seed, index).frame) for index in range(samples.count)]
+
+    return _cached(key, make)
+
+
+def _tensors(model: Model, samples: Samples) -> tuple[FileRef, ...]:
+    inputs = [[spec.name, spec.dtype, spec.shape] for spec in model.inputs]
+    key = json.dumps(["tensors", FRAMES_VERSION, samples.seed, samples.count, inputs])
+
+    def make() -> list[bytes]:
+        import numpy as np
+
+        from edgekit.prepare.session import seeded_inputs
+
+        made: list[bytes] = []
+        for index in range(samples.count):
+            buffer = io.BytesIO()
+            np.savez(buffer, **seeded_inputs(model.inputs, samples.seed + index))  # type: ignore[arg-type]
+            made.append(buffer.getvalue())
+        return made
+
+    return _cached(key, make)
+
+
+def _npy(frame: "NDArray[np.uint8]") -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(frame))
+    return buffer.getvalue()
+
+
+def _cached(key: str, make: Callable[[], list[bytes]]) -> tuple[FileRef, ...]:
+    """Return the frames for ``key``; frames are held by content, their list by key."""
+    cache = KeyedCache(cache_root() / "frames")
+    store = ContentStore()
+    folder = cache.get(key)
+    held = _listed_frames(folder, store) if folder is not None else None
+    if held is not None:
+        return held
+    if folder is not None:
+        cache.discard(key)  # some content is gone
+
+    def fill(building: Path) -> None:
+        frames = [store.add_bytes(data) for data in make()]
+        listed = [[frame.sha256, frame.size_bytes] for frame in frames]
+        (building / _LIST).write_text(json.dumps(listed), encoding="ascii")
+
+    made = _listed_frames(cache.build(key, fill, subject="sample frames"), store)
+    if made is None:
+        raise OSError("frames that were just written cannot be read back")
+    return made
+
+
+def _listed_frames(folder: Path, store: ContentStore) -> tuple[FileRef, ...] | None:
+    try:
+        listed = json.loads((folder / _LIST).read_text(encoding="ascii"))
+        frames = tuple(FileRef(store.path_of(sha), sha, size) for sha, size in listed)
+    except (OSError, ValueError, TypeError):
+        return None
+    return frames if all(store.has(frame.sha256) for frame in frames) else None
