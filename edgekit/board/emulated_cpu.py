@@ -21,39 +21,26 @@ from edgekit.core.target import Target
 _V8_0: Final = ("cortex-a72", "cortex-a57", "cortex-a53", "cortex-a35")
 # All three are ARMv8.2 with half precision and dot product, exactly as Cortex-A55 has it.
 _V8_2: Final = ("cortex-a76", "neoverse-n1")
-# Source: the Technical Reference Manuals' ID registers.
+# Cores that have all of that and more. Source: the Technical Reference Manuals' ID registers.
 _NEWER_CORES: Final = frozenset(
     (*_V8_2, "cortex-a55", "cortex-a75", "cortex-a76ae", "cortex-a77", "cortex-a78", "cortex-a78ae")
 )
-# Everything else counts as the oldest: too little is promised, never too much. That is so too of
-# NVIDIA's Carmel (ARMv8.2 with half precision but no dot product), which no QEMU core matches.
+# Everything else counts as the oldest: too little is promised, never too much. So does NVIDIA's
+# Carmel (ARMv8.2 with half precision but without dot product), which no core of QEMU's matches.
+
 # 32-bit programs: the emulator for them knows 64-bit cores only in later versions.
 _STAND_INS_32: Final = ("cortex-a15", "cortex-a7")
 
-# What the kernel's Features line says of these cores (measured: AT_HWCAP under QEMU 7.2).
-_FEATURES_V8_0: Final = frozenset(
-    ["fp", "asimd", "evtstrm", "aes", "pmull", "sha1", "sha2", "crc32", "cpuid"]
-)
+# What these cores really have (measured: AT_HWCAP under QEMU 7.2; a board test checks it).
+_FEATURES_V8_0: Final = frozenset(("fp", "asimd", "aes", "pmull", "sha1", "sha2", "crc32", "cpuid"))
 _FEATURES_V8_2: Final = _FEATURES_V8_0 | frozenset(
-    ["atomics", "fphp", "asimdhp", "asimdrdm", "lrcpc", "dcpop", "asimddp"]
+    ("atomics", "fphp", "asimdhp", "asimdrdm", "lrcpc", "dcpop", "asimddp")
 )
 _FEATURES_32: Final = frozenset(
-    [
-        "half",
-        "thumb",
-        "fastmult",
-        "vfp",
-        "edsp",
-        "neon",
-        "vfpv3",
-        "tls",
-        "vfpv4",
-        "idiva",
-        "idivt",
-        "vfpd32",
-        "lpae",
-        "evtstrm",
-    ]
+    (
+        *("half", "thumb", "fastmult", "vfp", "edsp", "neon", "vfpv3", "tls", "vfpv4"),
+        *("idiva", "idivt", "vfpd32", "lpae"),
+    )
 )
 
 

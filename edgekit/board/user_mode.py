@@ -12,23 +12,15 @@ Example:
         down(board.name)
 """
 
-import hashlib
-import json
-import os
-import signal
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from edgekit.board import keys, privilege, requirements, state
-from edgekit.board.emulated_cpu import EmulatedCpu, emulated_cpu, shared_features
-from edgekit.board.face_plate import face_plate, write_face_plate
+from edgekit.board import privilege, requirements, state
+from edgekit.board.emulated_cpu import emulated_cpu, shared_features
+from edgekit.board.face_plate import face_plate
+from edgekit.board.launch import HOST, PID_FILE, Plan, drop_foreign_files, launch, stop_orphan
 from edgekit.board.privilege import Privilege
+from edgekit.board.process import is_alive, kill_board
 from edgekit.board.rootfs import (
     BOARD_USER,
     boards_folder,
@@ -36,19 +28,12 @@ from edgekit.board.rootfs import (
     recipe_for,
     remove_as_root,
 )
-from edgekit.catalog.cache import FileLock, remove_tree, write_atomically
+from edgekit.catalog.cache import FileLock
+from edgekit.catalog.settings import settings
 from edgekit.core.errors import DeviceError, UsageError
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.names import check_name, unknown_name
 from edgekit.core.target import Target
-
-_HOST: Final = "127.0.0.1"
-# Below the range from which Linux takes the ports of outgoing connections (32768 and up).
-_PORTS: Final = range(20_022, 30_022)
-_START_SCRIPT: Final = Path(__file__).with_name("start_board.sh")
-_BOOT_TIMEOUT_S: Final = 60.0
-_STOP_TIMEOUT_S: Final = 20.0
-_POLL_S: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -73,30 +58,6 @@ class RunningBoard:
     rootfs: Path
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Everything that a board is started from."""
-
-    name: str
-    target: Target
-    cpu: EmulatedCpu
-    face: dict[str, bytes]
-    rootfs_name: str
-
-    @property
-    def folder(self) -> Path:
-        return _folder(self.name)
-
-    @property
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(_START_SCRIPT.read_bytes())
-        for path, content in sorted(self.face.items()):
-            digest.update(f"{path} {len(content)} ".encode() + content)
-        fixed = (self.name, self.target.name, self.rootfs_name, self.cpu.model, self.cpu.version)
-        digest.update(json.dumps(fixed).encode() + keys.sshd_config(0, self.cpu.model).encode())
-        return digest.hexdigest()
-
-
 def up(
     target: Target,
     *,
@@ -112,7 +73,8 @@ def up(
     Args:
         target: the kind of board.
         name: the board's name; ``None`` for the target's.
-        mirror: Debian archive to make the root file system from; ``None`` for the host's own.
+        mirror: Debian archive to make the root file system from; ``None`` for the setting
+            ``debian_mirror``, and failing that the host's own.
         emit: told of each step.
 
     Raises:
@@ -131,7 +93,7 @@ def up(
         requirements.check_requirements()
         cpu = emulated_cpu(target)
         face = face_plate(target, shared_features(target, cpu.model))
-        plan = _Plan(name, target, cpu, face, recipe.name)
+        plan = Plan(name, target, cpu, face, recipe.name, _folder(name), _client_key())
         if held and held.fingerprint == plan.fingerprint:
             return _running(held)
         root = privilege.obtain(f"starting virtual board {name}")
@@ -139,7 +101,7 @@ def up(
             emit(Note(f"virtual board {name} was started by another edgekit: starting it anew"))
             _stop(held, root)
         requirements.enable_binfmt(root)
-        build_rootfs(recipe, root, mirror=mirror, emit=emit)
+        build_rootfs(recipe, root, mirror=mirror or settings().debian_mirror, emit=emit)
         return _start(plan, root, emit)
 
 
@@ -163,7 +125,10 @@ def down(name: str, *, wipe: bool = False, emit: EventSink = ignore) -> bool:
             emit(StepStarted(step, f"stopping virtual board {name}"))
             _stop(held, privilege.obtain(f"stopping virtual board {name}"))
             emit(StepFinished(step))
+        elif (folder / PID_FILE).exists():
+            stop_orphan(folder, privilege.obtain(f"stopping virtual board {name}"))
         state.forget_state(folder)
+        (folder / PID_FILE).unlink(missing_ok=True)
         if wipe:
             remove_as_root(folder, privilege.obtain(f"removing virtual board {name}"))
     return held is not None
@@ -229,7 +194,7 @@ def _existing_folder(name: str) -> Path:
 def _held(name: str) -> state.BoardState | None:
     """Return the board's state if it is up; what is left of a dead one counts for nothing."""
     held = state.read_state(_folder(name))
-    return held if held and held.name == name and state.is_alive(held.process) else None
+    return held if held and held.name == name and is_alive(held.process) else None
 
 
 def _running(held: state.BoardState) -> RunningBoard:
@@ -237,7 +202,7 @@ def _running(held: state.BoardState) -> RunningBoard:
     return RunningBoard(
         name=held.name,
         target=held.target,
-        host=_HOST,
+        host=HOST,
         port=held.port,
         user=BOARD_USER,
         identity_file=_client_key(),
@@ -252,151 +217,20 @@ def _client_key() -> Path:
     return boards_folder() / "keys" / "id_ed25519"
 
 
-def _start(plan: _Plan, root: Privilege, emit: EventSink) -> RunningBoard:
+def _start(plan: Plan, root: Privilege, emit: EventSink) -> RunningBoard:
     step = f"board:up:{plan.name}"
     emit(StepStarted(step, f"starting virtual board {plan.name} ({plan.cpu.model})"))
     if not plan.cpu.exact:
         cores = " + ".join(cluster.core for cluster in plan.target.clusters)
         emit(Note(f"{plan.cpu.emulator} {plan.cpu.version} emulates {plan.cpu.model} for {cores}"))
     try:
-        _drop_foreign_files(plan, root, emit)
-        held = _launch(plan, root)
+        drop_foreign_files(plan, root, emit)
+        held = launch(plan, root)
     except BaseException:
         emit(StepFinished(step, "failed", ok=False))
         raise
-    emit(StepFinished(step, f"{_HOST}:{held.port}"))
+    emit(StepFinished(step, f"{HOST}:{held.port}"))
     return _running(held)
-
-
-def _drop_foreign_files(plan: _Plan, root: Privilege, emit: EventSink) -> None:
-    """Remove what a board wrote on top of another root file system than today's."""
-    note = plan.folder / "rootfs-name"
-    before = note.read_text(encoding="ascii") if note.is_file() else plan.rootfs_name
-    if before != plan.rootfs_name:
-        emit(Note(f"virtual board {plan.name} has a new root file system: its files are dropped"))
-        for part in ("upper", "work", "copy", "copy.complete"):
-            remove_as_root(plan.folder / part, root)
-    write_atomically(note, plan.rootfs_name.encode())
-
-
-def _launch(plan: _Plan, root: Privilege) -> state.BoardState:
-    """Start the board on the first port that proves to be free.
-
-    Raises:
-        DeviceError: it did not come up.
-    """
-    for port in _free_ports(plan.name):
-        _write_files(plan, port)
-        process = _spawn(plan, root)
-        try:
-            if _answers(process, port):
-                held = state.BoardState(
-                    plan.name, plan.target.name, port, plan.fingerprint, process
-                )
-                state.write_state(plan.folder, held)
-                return held
-        except BaseException:
-            _kill(process, root)
-            raise
-        log = _log(plan).read_text(encoding="utf-8", errors="replace")
-        # Another program took the port in the moment since it was found free.
-        if "Address already in use" not in log:
-            raise DeviceError(
-                f"virtual board {plan.name} did not start:\n{log.strip()[-800:]}",
-                hint=f"the whole log is {_log(plan)}",
-            )
-    raise DeviceError(f"no port is free for virtual board {plan.name} on {_HOST}")
-
-
-def _free_ports(name: str) -> Iterator[int]:
-    """Yield free ports: that of the board's last start first, then its own place in the range."""
-    folder = _folder(name)
-    with suppress(OSError, ValueError, IndexError):
-        text = (folder / "known_hosts").read_text(encoding="ascii")
-        last = int(text.split()[0].rpartition(":")[2])
-        if last in _PORTS and _is_free(last):
-            yield last
-    first = int.from_bytes(hashlib.sha256(os.fsencode(folder)).digest()[:4], "big")
-    for offset in range(len(_PORTS)):
-        port = _PORTS[(first + offset) % len(_PORTS)]
-        if _is_free(port):
-            yield port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _write_files(plan: _Plan, port: int) -> None:
-    """Lay out what the start script puts into the board."""
-    folder = plan.folder
-    host_key = keys.ensure_key(folder / "keys" / "ssh_host_ed25519_key", plan.name)
-    client_key = keys.ensure_key(_client_key(), "edgekit virtual boards")
-    keys.write_known_hosts(folder / "known_hosts", port, host_key)
-    remove_tree(folder / "face")
-    write_face_plate(plan.face, folder / "face")
-    own = f"etc/{keys.CONFIG_FOLDER}"
-    marker = state.boot_marker(plan.target.name, plan.cpu.version, plan.cpu.model)
-    for path, content in {
-        f"{own}/virtual-board.json": marker,
-        f"{own}/sshd_config": keys.sshd_config(port, plan.cpu.model).encode(),
-        f"{own}/authorized_keys": f"{keys.public_key(client_key)}\n".encode(),
-        "etc/hostname": f"{plan.name}\n".encode(),
-        "etc/hosts": f"127.0.0.1 localhost {plan.name}\n".encode(),
-    }.items():
-        write_atomically(folder / path, content)
-    write_atomically(folder / own / host_key.name, host_key.read_bytes(), mode=0o600)
-
-
-def _log(plan: _Plan) -> Path:
-    return plan.folder / "log"
-
-
-def _spawn(plan: _Plan, root: Privilege) -> state.ProcessMark:
-    """Start the board's first process, free of this process and its terminal."""
-    pid_file = plan.folder / "pid"
-    remove_as_root(pid_file, root)
-    board: list[str | Path] = [
-        _START_SCRIPT,
-        plan.folder,
-        plan.rootfs_name,
-        plan.name,
-        plan.cpu.model,
-    ]
-    namespaces = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
-    # The shell becomes unshare, so the id it writes down is that of unshare.
-    note_pid: list[str | Path] = ["sh", "-c", 'echo $$ >"$1"; shift; exec "$@"', "sh", pid_file]
-    command = root.command(["setsid", "--fork", *note_pid, *namespaces, "sh", *board])
-    with _log(plan).open("wb") as log:
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
-    deadline = time.monotonic() + _BOOT_TIMEOUT_S
-    while time.monotonic() < deadline:
-        with suppress(OSError, ValueError):
-            pid = int(pid_file.read_text(encoding="ascii"))
-            if mark := state.mark_process(pid):
-                return mark
-            break
-        time.sleep(_POLL_S)
-    said = _log(plan).read_text(encoding="utf-8", errors="replace").strip()
-    raise DeviceError(f"virtual board {plan.name} ended at once: {said[-500:]}")
-
-
-def _answers(process: state.ProcessMark, port: int) -> bool:
-    """Wait until sshd greets, or the board is dead, or the time is over."""
-    deadline = time.monotonic() + _BOOT_TIMEOUT_S
-    while time.monotonic() < deadline and state.is_alive(process):
-        with suppress(OSError), socket.create_connection((_HOST, port), timeout=10) as link:
-            if link.recv(8).startswith(b"SSH-2.0"):
-                # Alive still: then the greeting was not that of a stranger on the same port.
-                return state.is_alive(process)
-        time.sleep(_POLL_S)
-    return False
 
 
 def _stop(held: state.BoardState, root: Privilege) -> None:
@@ -405,40 +239,9 @@ def _stop(held: state.BoardState, root: Privilege) -> None:
     Raises:
         DeviceError: it is still there.
     """
-    _kill(held.process, root)
-    if state.is_alive(held.process):
+    kill_board(held.process, root)
+    if is_alive(held.process):
         raise DeviceError(
             f"virtual board {held.name} does not stop",
             hint=f"its process is {held.process.pid}; look at it with `ps`",
         )
-
-
-def _kill(process: state.ProcessMark, root: Privilege) -> None:
-    """Kill the first process of the board's pid namespace, and with it the kernel kills the rest.
-
-    ``unshare``, its parent, then ends by itself; it is killed where it has no child yet.
-    """
-    child = state.child_of(process.pid)
-    first = state.mark_process(child) if child else None
-    doomed = [mark for mark in (first, process) if mark]
-    _signal(doomed[0], root)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if not any(map(state.is_alive, doomed)):
-            return
-        time.sleep(_POLL_S)
-
-
-def _signal(mark: state.ProcessMark, root: Privilege) -> None:
-    if root.prefix:
-        if state.is_alive(mark):
-            root.run(["sh", "-c", 'kill -KILL "$1"', "sh", str(mark.pid)])
-        return
-    with suppress(ProcessLookupError):
-        # A descriptor stays with its process: the id cannot pass to another one in between.
-        descriptor = os.pidfd_open(mark.pid)
-        try:
-            if state.is_alive(mark):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        finally:
-            os.close(descriptor)
