@@ -1,7 +1,7 @@
 """What a user asks of a deployment, checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,3 +102,16 @@ def parse_size(text: str) -> tuple[int, int]:
 def _split(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     return () if "auto" in names else names
+
+
+def bench_plan(*, runs: int | None, seconds: float | None) -> BenchPlan:
+    """Make a plan of at least ``runs`` runs and ``seconds`` seconds; ``None`` for the default."""
+    plan = BenchPlan()
+    min_seconds = plan.min_seconds if seconds is None else seconds
+    return replace(
+        plan,
+        min_runs=runs or plan.min_runs,
+        min_seconds=min_seconds,
+        # A slow model must get its runs, and a wrong number of runs must still end.
+        max_seconds=max(plan.max_seconds, 2 * min_seconds),
+    )

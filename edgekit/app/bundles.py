@@ -1,0 +1,112 @@
+"""From a candidate to a bundle: build, runtime, runner, job."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from edgekit.core.bundle import Bundle
+from edgekit.core.candidate import Candidate
+from edgekit.core.contracts import Engine, RuntimeSpec, Unsupported
+from edgekit.core.events import EventSink
+from edgekit.core.model import Model, StepSpec, TensorSpec
+from edgekit.core.names import EngineName, Precision
+from edgekit.core.target import DeviceFacts, Target
+
+
+@dataclass(frozen=True)
+class Feasible:
+    """A candidate that can be built for, and run on, the device."""
+
+    candidate: Candidate
+    engine: Engine
+    runtime: RuntimeSpec
+
+
+def candidates(
+    engines: tuple[EngineName, ...], precisions: tuple[Precision, ...], threads: int
+) -> tuple[Candidate, ...]:
+    """List engine x precision, for the engines and precisions asked for (empty: all).
+
+    Of all engines only the precisions that they offer are listed; an engine that was named is
+    listed with every precision that was named, so that each gets a row and a reason.
+    """
+    from edgekit.engines import engine_names, load_engine
+
+    known = engine_names()
+    found = []
+    for name in engines or known:
+        offered = load_engine(name).precisions if name in known else ()
+        wanted = precisions or offered or ("fp32",)
+        listed = wanted if engines else tuple(item for item in wanted if item in offered)
+        found += [Candidate(name, precision, (("threads", threads),)) for precision in listed]
+    return tuple(found)
+
+
+def feasible(
+    candidate: Candidate, model: Model, target: Target, facts: DeviceFacts
+) -> Feasible | Unsupported:
+    """Tell before anything is built or sent whether the candidate can be."""
+    from edgekit.engines import engine_names, load_engine
+
+    if candidate.engine not in engine_names():
+        return Unsupported(
+            f"this edgekit has no engine {candidate.engine} yet",
+            hint=f"engines here: {', '.join(engine_names())}",
+        )
+    engine = load_engine(candidate.engine)
+    if candidate.precision not in engine.precisions:
+        offered = ", ".join(engine.precisions)
+        return Unsupported(f"{engine.name} does not offer {candidate.precision} (only {offered})")
+    refusal = engine.check(model, candidate.precision, target)
+    if refusal is not None:
+        return refusal
+    runtime = engine.runtime(target, facts)
+    return runtime if isinstance(runtime, Unsupported) else Feasible(candidate, engine, runtime)
+
+
+def assemble(
+    plan: Feasible, model: Model, target: Target, facts: DeviceFacts, *, emit: EventSink
+) -> Bundle:
+    """Build the engine's files and put them together with runner, runtime and job.
+
+    Raises:
+        EngineError: the toolbox, the build or the board's wheels are not to be had.
+    """
+    from edgekit.toolbox.build import build
+    from edgekit.toolbox.runner_pack import pack_runner
+    from edgekit.toolbox.wheels import resolve
+
+    candidate = plan.candidate
+    files = build(plan.engine, model, candidate.precision, target, emit=emit)
+    runtime = resolve(plan.runtime, facts, emit=emit)
+    return Bundle(
+        name=model.name,
+        engine=candidate.engine,
+        precision=candidate.precision,
+        target=target.name,
+        architecture=target.architecture,
+        compatible=target.compatible,
+        files=(*files, pack_runner(plan.engine)),
+        runtime=runtime,
+        job_json=_job(plan.engine, model),
+        knobs=candidate.knobs,
+    )
+
+
+def _job(engine: Engine, model: Model) -> str:
+    job = {
+        "runner": engine.runner_module,
+        "inputs": [_tensor(spec) for spec in model.inputs],
+        "outputs": [_tensor(spec) for spec in model.outputs],
+        "preprocess": _step(model.pipeline.preprocess),
+        "postprocess": _step(model.pipeline.postprocess),
+        "classes": list(model.classes),
+    }
+    return json.dumps(job, sort_keys=True)
+
+
+def _tensor(spec: TensorSpec) -> dict[str, object]:
+    return {**asdict(spec), "shape": list(spec.shape)}
+
+
+def _step(step: StepSpec) -> dict[str, object]:
+    return {"name": step.name, "parameters": json.loads(step.parameters_json)}

@@ -1,0 +1,160 @@
+"""From what the user calls a device to an open one."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.catalog.settings import settings
+from edgekit.catalog.targets import load_target
+from edgekit.core.errors import UsageError
+from edgekit.core.events import EventSink, StepFinished, StepStarted
+from edgekit.core.names import nearest
+from edgekit.core.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgekit.catalog.devices import DeviceEntry
+    from edgekit.device import Device
+    from edgekit.device.address import Address
+
+LOCAL = "local"
+VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A device's name, its target, and where it is (``None``: a virtual board, not yet up)."""
+
+    name: str
+    target: str | None
+    address: "Address | None"
+
+
+def locate(device: str | None, target: str | None) -> Located:
+    """Find out which device is meant.
+
+    A name from the inventory wins; ``local``, ``virtual`` and anything with ``@``, ``.`` or
+    ``:`` in it speak for themselves. Without a device: ``local`` for the target ``local``,
+    else the one entry of the inventory that has the target.
+
+    Raises:
+        UsageError: no device was named and none follows, or nothing has the name.
+    """
+    from edgekit.catalog.devices import load_devices
+    from edgekit.device.address import LocalAddress, parse_address
+
+    held = settings()
+    target = target or held.target
+    device = device or held.device
+    entries = {entry.name: entry for entry in load_devices()}
+    if device is None:
+        device = _only_device(target, list(entries.values()))
+    if device == LOCAL:
+        return Located(LOCAL, target or LOCAL, LocalAddress())
+    if device == VIRTUAL:
+        return Located(VIRTUAL, target, None)
+    if device in entries:
+        entry = entries[device]
+        return Located(device, target or entry.target, _address_of(entry))
+    if any(mark in device for mark in "@.:"):
+        return Located(device, target, parse_address(device))
+    near = nearest(device, [*entries, LOCAL, VIRTUAL])
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(
+        f"no device is named {device!r}",
+        hint=f"{meant}write user@host, or keep it under a name: "
+        f"edgekit devices add {device} user@host",
+    )
+
+
+@contextmanager
+def open_device(
+    located: Located, target: Target | None, *, emit: EventSink, accept_new: bool = False
+) -> "Iterator[Device]":
+    """Connect to a device; a virtual board is made and started first.
+
+    Raises:
+        DeviceError: it cannot be reached, or lacks what the agent needs.
+    """
+    from edgekit.device import connect
+
+    address = located.address
+    if address is None:
+        address = _virtual_address(target, emit)
+    step = "connect"
+    emit(StepStarted(step, f"connect to {located.name}"))
+    try:
+        device = connect(address, emit=emit, accept_new=accept_new)
+    except BaseException:
+        emit(StepFinished(step, "failed", ok=False))
+        raise
+    with device:
+        emit(StepFinished(step, device.facts.model or device.facts.hostname))
+        yield device
+
+
+def required_target(located: Located) -> Target:
+    """Return the target of a device, where one is needed.
+
+    Raises:
+        UsageError: neither the user, nor the inventory, nor the settings name one.
+        UnknownNameError: there is no such target.
+    """
+    if located.target is None:
+        raise UsageError(
+            f"no target was given for {located.name}",
+            hint=f"--target NAME; edgekit devices probe {located.name} tells which one fits",
+        )
+    return load_target(located.target)
+
+
+def _only_device(target: str | None, entries: "list[DeviceEntry]") -> str:
+    if target == LOCAL:
+        return LOCAL
+    fitting = [entry.name for entry in entries if target is None or entry.target == target]
+    if len(fitting) == 1:
+        return fitting[0]
+    wanted = f" for {target}" if target else ""
+    if fitting:
+        raise UsageError(
+            f"several devices{wanted} are known: {', '.join(fitting)}",
+            hint="choose one with --device NAME",
+        )
+    raise UsageError(
+        f"no device was given{wanted}",
+        hint="--device user@host for a board, --device virtual for an emulated one, "
+        "--target local for this machine",
+    )
+
+
+def _address_of(entry: "DeviceEntry") -> "Address":
+    from edgekit.device.address import SshAddress
+
+    return SshAddress(
+        host=entry.address,
+        user=entry.user,
+        port=entry.port,
+        identity_file=entry.identity_file,
+        proxy_jump=entry.proxy_jump,
+    )
+
+
+def _virtual_address(target: Target | None, emit: EventSink) -> "Address":
+    from edgekit.board import user_mode
+    from edgekit.device.address import SshAddress
+
+    if target is None or not target.compatible:
+        raise UsageError(
+            f"no virtual board can be made of {target.name if target else 'an unknown target'}",
+            hint="--target NAME with a board's name; edgekit targets lists them",
+        )
+    board = user_mode.up(target, emit=emit)
+    return SshAddress(
+        host=board.host,
+        user=board.user,
+        port=board.port,
+        identity_file=board.identity_file,
+        known_hosts=board.known_hosts,
+        config=None,
+    )

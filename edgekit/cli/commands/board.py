@@ -1,0 +1,67 @@
+"""``edgekit board up|down|list|ssh``: virtual boards on this machine."""
+
+import click
+
+from edgekit.cli.options import json_option
+
+
+@click.group()
+def board() -> None:
+    """Make, start and stop virtual ARM boards on this machine."""
+
+
+@board.command()
+@click.argument("target")
+@json_option
+def up(target: str, in_json: bool) -> None:
+    """Make and start a virtual board of kind TARGET; one that is up stays so."""
+    from edgekit.board import user_mode
+    from edgekit.catalog.targets import load_target
+    from edgekit.cli.output import make_output
+    from edgekit.report.boards import board_facts, board_lines
+
+    with make_output(in_json=in_json) as output:
+        running = user_mode.up(load_target(target), emit=output.emit)
+        output.result(board_facts(running), *board_lines(running))
+
+
+@board.command()
+@click.argument("name")
+@json_option
+def down(name: str, in_json: bool) -> None:
+    """Stop the virtual board NAME. What is on its disk stays."""
+    from edgekit.board import user_mode
+    from edgekit.cli.output import make_output
+
+    output = make_output(in_json=in_json)
+    user_mode.down(name)
+    output.result({"down": name}, f"{name} is down")
+
+
+@board.command("list")
+@json_option
+def list_(in_json: bool) -> None:
+    """List the virtual boards that are up."""
+    from edgekit.board import user_mode
+    from edgekit.cli.output import make_output
+    from edgekit.report.boards import board_facts, board_table
+
+    boards = user_mode.list_boards()
+    output = make_output(in_json=in_json)
+    output.result({"boards": [board_facts(each) for each in boards]}, board_table(boards))
+
+
+@board.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(name: str, command: tuple[str, ...]) -> None:
+    """Log in to the virtual board NAME, or run COMMAND there."""
+    import os
+
+    from edgekit.board import user_mode
+
+    argv = [*user_mode.ssh_command(name), *command]
+    os.execvp(argv[0], argv)  # noqa: S606 - the user's terminal becomes ssh's
+
+
+COMMAND = board

@@ -1,0 +1,21 @@
+"""``edgekit rollback``: make what was active before active again."""
+
+import click
+
+from edgekit.cli.options import device_options
+
+
+@click.command()
+@device_options
+def rollback(target: str | None, device: str | None, accept_new: bool, in_json: bool) -> None:
+    """Make what was active before on a device active again."""
+    from edgekit.app.status import roll_back
+    from edgekit.cli.output import make_output
+    from edgekit.report.status import status_lines
+
+    with make_output(in_json=in_json) as output:
+        found = roll_back(device, target, accept_new=accept_new, emit=output.emit)
+        output.result(found.as_json(), *status_lines(found))
+
+
+COMMAND = rollback
