@@ -99,6 +99,13 @@ class Settings:
         default=30.0,
         metadata=_about("30", "Seconds of silence until a download counts as broken."),
     )
+    debian_mirror: str | None = field(
+        default=None,
+        metadata=_about(
+            "the host's own, from its apt configuration",
+            "Address of the Debian archive that virtual boards are made from.",
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout_s", "fetch_timeout_s"):
