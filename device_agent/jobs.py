@@ -89,13 +89,20 @@ def _link_frames(call: "Call", folder: str) -> "List[str]":
     durable.make_folder(place)
     for index, frame in enumerate(frames):
         sha256, name = check_sha256(frame.get("sha256")), check_name(frame.get("name"))
-        path = os.path.join(place, f"{index:04d}-{name}")
         content = call.layout.content(sha256)
         if not os.path.exists(content):
             raise VerbError("not_found", f"frame {name} is not in the store", {"absent": [name]})
+        path = os.path.join(place, f"{index:04d}-{name}")
+        if not name.endswith((".npy", ".npz")):
+            path += _suffix(content)
         os.symlink(content, path)
         linked.append(path)
     return linked
+
+
+def _suffix(content: str) -> str:
+    with open(content, "rb") as file:
+        return ".npz" if file.read(2) == b"PK" else ".npy"  # an .npz is a zip archive
 
 
 def _python(wanted: object) -> str:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -62,6 +63,7 @@ class AgentClient:
         self._reader = reader
         self._pending: deque[_Pending] = deque()
         self._last_id = 0
+        self._usable = True
 
     @classmethod
     def start(cls, transport: Transport) -> Self:
@@ -100,12 +102,14 @@ class AgentClient:
 
         Pieces of ``content`` must not be longer than ``DATA_CHUNK_BYTES``.
         """
+        self._check_usable()
         self._last_id += 1
         self._pending.append(_Pending(self._last_id, on_event, on_content, on_result))
         message = {"id": self._last_id, "verb": verb, "args": dict(args or {})}
-        self._write(json_frame(message))
-        for piece in content or ():
-            self._write(header(DATA, len(piece)) + piece)
+        with self._all_or_lost():
+            self._stream.write(json_frame(message))
+            for piece in content or ():
+                self._stream.write(header(DATA, len(piece)) + piece)
 
     def settle(self, leave: int = 0) -> None:
         """Take in answers until only ``leave`` requests are without one.
@@ -115,7 +119,9 @@ class AgentClient:
         """
         first: EdgekitError | None = None
         while len(self._pending) > leave:
-            refused = self._answer(self._pending[0])
+            self._check_usable()
+            with self._all_or_lost():
+                refused = self._answer(self._pending[0])
             self._pending.popleft()
             if refused is not None and first is None:
                 first, leave = refused, 0
@@ -154,8 +160,18 @@ class AgentClient:
             raise self._lost()
         return frame
 
-    def _write(self, data: bytes) -> None:
-        self._stream.write(data)
+    @contextmanager
+    def _all_or_lost(self) -> Iterator[None]:
+        """Let whatever breaks into a frame (Ctrl-C, say) end the conversation for good."""
+        try:
+            yield
+        except BaseException:
+            self._usable = False
+            raise
+
+    def _check_usable(self) -> None:
+        if not self._usable:
+            raise self._lost()
 
     def _confused(self, what: str) -> AgentError:
         return AgentError(f"{self._name}: {what}", code="protocol", hint=_HINTS["internal"])

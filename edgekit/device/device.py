@@ -1,0 +1,221 @@
+"""A device, opened: what the rest of edgekit asks of it."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from edgekit.core.bundle import Bundle, BundleFile
+from edgekit.core.contracts import Transport
+from edgekit.core.errors import AgentError, WrongDeviceError
+from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
+from edgekit.core.report import Activation, Transfer
+from edgekit.core.target import DeviceFacts, PythonFacts, Target
+from edgekit.device import runs, transfer
+from edgekit.device.address import Address, LocalAddress
+from edgekit.device.client import AgentClient
+from edgekit.device.values import DeviceStatus, InstalledBundle, RunRequest, RunResult
+
+_GC_GRACE_S: Final = 24 * 3600
+
+
+class Device:
+    """An agent that answers, on a device. Ends with :meth:`close`, or as a context manager."""
+
+    def __init__(self, transport: Transport, client: AgentClient, facts: DeviceFacts) -> None:
+        self.facts = facts
+        self._transport = transport
+        self._client = client
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._runs = 0
+
+    @property
+    def name(self) -> str:
+        """What the user calls the device."""
+        return self._transport.name
+
+    def push(self, files: Sequence[BundleFile], emit: EventSink = ignore) -> Transfer:
+        """Send the content that the device lacks.
+
+        Raises:
+            DiskFullError: it would not fit.
+            ConnectionLostError: the link broke; the next call goes on from there.
+        """
+        return transfer.push(self._client, files, emit)
+
+    def install(self, bundle: Bundle, emit: EventSink = ignore) -> None:
+        """Make a bundle of content that was pushed, and the runtime it needs.
+
+        Raises:
+            WrongDeviceError: the bundle is for another kind of device.
+            DiskFullError: the runtime would not fit.
+        """
+        step = "install"
+        emit(StepStarted(step, f"install {bundle.name} for {bundle.engine} {bundle.precision}"))
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            emit(StepProgress(step, int(event["done"]), int(event["total"]), "B"))
+
+        try:
+            manifest = bundle.manifest_bytes.decode()
+            made = self._client.request("install", {"manifest": manifest}, on_event=on_event)
+        except BaseException:
+            emit(StepFinished(step, "failed", ok=False))
+            raise
+        emit(StepFinished(step, "" if made["bundle_made"] else "was there already"))
+
+    def activate(self, bundle_id: str) -> Activation:
+        """Make an installed bundle the device's current one."""
+        return _activation(self._client.request("activate", {"bundle": bundle_id}))
+
+    def rollback(self) -> Activation:
+        """Make current again what was so before.
+
+        Raises:
+            AgentError: nothing was (code ``no_previous``).
+        """
+        return _activation(self._client.request("rollback"))
+
+    def status(self) -> DeviceStatus:
+        """Return what is active and what stands on the device."""
+        answer = self._client.request("status")
+        return DeviceStatus(
+            current=_installed(answer["current"]),
+            previous=_installed(answer["previous"]),
+            bundles=tuple(answer["bundles"]),
+            store_bytes=int(answer["store_bytes"]),
+            partial_bytes=int(answer["partial_bytes"]),
+            disk_free_bytes=answer["disk_free_bytes"],
+        )
+
+    def run(self, bundle_id: str, request: RunRequest, emit: EventSink = ignore) -> RunResult:
+        """Run an installed bundle's runner on frames that were pushed.
+
+        Raises:
+            RunnerError: the runner crashed, timed out, or left no result.
+            DeviceError: it could not be started, or the link broke.
+        """
+        outputs = request.outputs or self._new_folder()
+        return runs.run(self._client, bundle_id, request, outputs, emit)
+
+    def gc(self, grace_s: int = _GC_GRACE_S) -> int:
+        """Throw away what neither current nor previous needs; return the bytes freed.
+
+        Args:
+            grace_s: what is younger stays: a deployment under way may be about to use it.
+        """
+        return int(self._client.request("gc", {"grace_s": grace_s})["freed_bytes"])
+
+    def close(self) -> None:
+        """End the agent and give the connection back."""
+        try:
+            self._client.close()
+        finally:
+            self._transport.close()
+            if self._folder is not None:
+                self._folder.cleanup()
+
+    def _new_folder(self) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="edgekit-runs-")
+        self._runs += 1
+        return Path(self._folder.name) / str(self._runs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def connect(address: Address, *, emit: EventSink = ignore, accept_new: bool = False) -> Device:
+    """Reach a device, bring up the agent there, and read the device's facts.
+
+    Args:
+        address: where it is.
+        emit: takes notes, such as of a host key that was accepted.
+        accept_new: trust a host key that is unknown so far.
+
+    Raises:
+        DeviceError: it cannot be reached, or the agent cannot run there.
+    """
+    transport = _transport(address, emit=emit, accept_new=accept_new)
+    try:
+        client = AgentClient.start(transport)
+        return Device(transport, client, _facts(client.request("hello")["facts"]))
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _transport(address: Address, *, emit: EventSink, accept_new: bool) -> Transport:
+    if isinstance(address, LocalAddress):
+        from edgekit.device.local import LocalTransport
+
+        return LocalTransport(address)
+    from edgekit.device.ssh import SshTransport
+
+    return SshTransport(address, emit=emit, accept_new=accept_new)
+
+
+def check_target(facts: DeviceFacts, target: Target) -> None:
+    """Refuse a device that is not what the target says.
+
+    Raises:
+        WrongDeviceError: its architecture or its device tree is another's.
+    """
+    found = facts.model or facts.hostname
+    if facts.machine != target.architecture:
+        raise WrongDeviceError(
+            f"{found} is {facts.machine}, but target {target.name} is {target.architecture}",
+            hint="choose the target that the board is: edgekit targets",
+        )
+    if target.compatible and not set(target.compatible) & set(facts.compatible):
+        says = ", ".join(facts.compatible) or "nothing (it has no device tree)"
+        raise WrongDeviceError(
+            f"{found} is no {target.title}: its device tree says {says}, "
+            f"the target wants one of {', '.join(target.compatible)}",
+            hint="choose the target that the board is: edgekit targets",
+        )
+
+
+def _facts(answer: Mapping[str, Any]) -> DeviceFacts:
+    known: dict[str, Any] = {f.name: answer.get(f.name) for f in fields(DeviceFacts)}
+    try:
+        known["pythons"] = tuple(PythonFacts(**python) for python in answer["pythons"])
+        for name in ("compatible", "cpu_parts", "cpu_features"):
+            known[name] = tuple(answer[name])
+        return DeviceFacts(**known)
+    except (KeyError, TypeError) as error:
+        raise AgentError(f"the agent's facts are incomplete: {error!r}", code="protocol") from error
+
+
+def _activation(answer: Mapping[str, Any]) -> Activation:
+    return Activation(
+        current=answer["current"],
+        previous=answer["previous"],
+        generation=int(answer["generation"]),
+        changed=bool(answer["changed"]),
+    )
+
+
+def _installed(answer: Mapping[str, Any] | None) -> InstalledBundle | None:
+    if answer is None:
+        return None
+    return InstalledBundle(
+        bundle=answer["bundle"],
+        name=answer["name"],
+        engine=answer["engine"],
+        precision=answer["precision"],
+        target=answer["target"],
+        knobs=tuple(sorted(answer["knobs"].items())),
+        generation=int(answer["generation"]),
+        activated_s=int(answer["activated_s"]),
+    )

@@ -1,0 +1,137 @@
+"""One run of a bundle's runner on the device, and its result brought home."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.core.errors import AgentError, RunnerError
+from edgekit.core.events import EventSink, StepProgress
+from edgekit.device.client import AgentClient
+from edgekit.device.values import RunRequest, RunResult
+
+RESULT: Final = "result.json"
+_LAST_LINES: Final = 12
+_HINTS: Final = {
+    "SIGKILL": "the board may have run out of memory: see dmesg there; try a smaller --size",
+    "SIGILL": "the engine was built for another processor than this board's",
+    "SIGSEGV": "try another engine, and report this with the model",
+}
+
+
+def run(
+    client: AgentClient, bundle_id: str, request: RunRequest, outputs: Path, emit: EventSink
+) -> RunResult:
+    """Run a bundle and fetch what it left behind into ``outputs``.
+
+    Raises:
+        RunnerError: the runner crashed, timed out, or left no result.
+        DeviceError: it could not be started, or the link broke.
+    """
+    args = {
+        "bundle": bundle_id,
+        "kind": request.kind,
+        "frames": [
+            {"sha256": sha256, "name": f"frame{index}"}
+            for index, sha256 in enumerate(request.frames)
+        ],
+        "plan": asdict(request.plan),
+        "threads": request.threads,
+        "timeout_s": request.timeout_s,
+    }
+    ended = client.request("run", args, on_event=_progress(request.step, emit))
+    _check_end(ended, request)
+    written = {str(name) for name, _size_bytes in ended["files"]}
+    if RESULT not in written:
+        raise RunnerError(f"the runner left no {RESULT}{_last_words(ended)}")
+    outputs.mkdir(parents=True, exist_ok=True)
+    job = str(ended["job"])
+    _fetch(client, job, [RESULT], outputs)
+    try:
+        result = json.loads((outputs / RESULT).read_text(encoding="utf-8"))
+        names = [str(entry["path"]) for entry in result["outputs"]]
+        _fetch(client, job, names, outputs)
+        return _result(result, len(request.frames), outputs, int(ended["duration_ns"]))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise RunnerError(f"the runner's {RESULT} cannot be read: {error!r}") from error
+
+
+def _progress(step: str, emit: EventSink) -> Callable[[Mapping[str, Any]], None]:
+    def on_event(event: Mapping[str, Any]) -> None:
+        done, total = event.get("done"), event.get("total")
+        if isinstance(done, int):
+            known = total if isinstance(total, int) else None
+            emit(StepProgress(step, done, known, str(event.get("phase", ""))))
+
+    return on_event
+
+
+def _check_end(ended: Mapping[str, Any], request: RunRequest) -> None:
+    words = _last_words(ended)
+    if ended["timed_out"]:
+        raise RunnerError(
+            f"the runner did not end within {request.timeout_s:g} s{words}",
+            hint="allow it more time, or try a smaller --size",
+        )
+    if ended["signal"] is not None:
+        name = str(ended["signal"])
+        raise RunnerError(f"the runner was ended by {name}{words}", hint=_HINTS.get(name))
+    if ended["exit_status"] != 0:
+        raise RunnerError(f"the runner failed with status {ended['exit_status']}{words}")
+
+
+def _last_words(ended: Mapping[str, Any]) -> str:
+    lines = str(ended["last_words"]).strip().splitlines()[-_LAST_LINES:]
+    return ":\n" + "\n".join(lines) if lines else ""
+
+
+def _fetch(client: AgentClient, job: str, names: list[str], folder: Path) -> None:
+    """Fetch files of a job; they are asked for ahead and come one after the other."""
+    for name in names:
+        path = folder / name
+        if path.parent != folder:
+            raise RunnerError(f"the runner named an output {name!r}, outside its folder")
+        _Download(client, job, name, path)
+    client.settle()
+
+
+class _Download:
+    """One file on its way: written as it comes, checked when it has come."""
+
+    def __init__(self, client: AgentClient, job: str, name: str, path: Path) -> None:
+        self._path = path
+        self._digest = hashlib.sha256()
+        path.unlink(missing_ok=True)
+        client.submit(
+            "get",
+            {"job": job, "path": name},
+            on_content=self._take,
+            on_result=self._check,
+        )
+
+    def _take(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        with self._path.open("ab") as file:
+            file.write(piece)
+
+    def _check(self, answer: Mapping[str, Any]) -> None:
+        if answer["sha256"] != self._digest.hexdigest():
+            raise AgentError(f"{self._path.name} arrived damaged", code="hash_mismatch")
+
+
+def _result(result: Mapping[str, Any], frames: int, folder: Path, duration_ns: int) -> RunResult:
+    outputs: list[dict[str, Path]] = [{} for _frame in range(frames)]
+    for entry in result["outputs"]:
+        outputs[int(entry["frame"])][str(entry["name"])] = folder / str(entry["path"])
+    return RunResult(
+        model_ns=tuple(map(int, result["model_ns"])),
+        end_to_end_ns=tuple(map(int, result["end_to_end_ns"])),
+        load_ns=result.get("load_ns"),
+        memory_peak_bytes=result.get("memory_peak_bytes"),
+        versions={str(name): str(text) for name, text in result.get("versions", {}).items()},
+        outputs=tuple(outputs),
+        answers=tuple(result["answers"]),
+        duration_ns=duration_ns,
+    )

@@ -1,0 +1,98 @@
+"""What is asked of a device, and what it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit.core.measurement import BenchPlan
+from edgekit.core.report import Activation
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run of a bundle's runner.
+
+    Attributes:
+        kind: ``infer`` answers every frame once; ``bench`` then measures as well.
+        frames: sha256 of content that was pushed before: ``.npy`` frames or ``.npz`` tensors.
+        plan: how long to measure.
+        threads: instead of the bundle's own knob; ``None`` keeps that.
+        timeout_s: after this long the runner is ended and counts as failed.
+        outputs: where output files go; ``None``: a folder that lives as long as the
+            :class:`~edgekit.device.Device` is open.
+        step: id under which progress is told.
+    """
+
+    kind: Literal["bench", "infer"]
+    frames: tuple[str, ...]
+    plan: BenchPlan = field(default_factory=BenchPlan)
+    threads: int | None = None
+    timeout_s: float = 1800.0
+    outputs: Path | None = None
+    step: str = "run"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a runner that ended well left behind.
+
+    Attributes:
+        model_ns: samples of the engine's call alone, in order; empty after ``infer``.
+        end_to_end_ns: samples of preprocess, model and postprocess.
+        load_ns: from the start of loading to the first answer being possible.
+        memory_peak_bytes: peak resident set of the runner process.
+        outputs: for each frame the output tensors by name, as ``.npy`` files on the host.
+        answers: for each frame what postprocess answered, as JSON values.
+        duration_ns: the whole life of the runner process.
+    """
+
+    model_ns: tuple[int, ...]
+    end_to_end_ns: tuple[int, ...]
+    load_ns: int | None
+    memory_peak_bytes: int | None
+    versions: Mapping[str, str]
+    outputs: tuple[Mapping[str, Path], ...]
+    answers: tuple[Any, ...]
+    duration_ns: int
+
+
+@dataclass(frozen=True)
+class InstalledBundle:
+    """An activated bundle, as its manifest on the device describes it."""
+
+    bundle: str
+    name: str
+    engine: str
+    precision: str
+    target: str
+    knobs: tuple[tuple[str, str | int], ...]
+    generation: int
+    activated_s: int
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """What stands on a device.
+
+    Attributes:
+        current: what is active.
+        previous: what a rollback would bring back.
+        bundles: identities of everything installed.
+        store_bytes, partial_bytes: content that is complete, and content still arriving.
+    """
+
+    current: InstalledBundle | None
+    previous: InstalledBundle | None
+    bundles: tuple[str, ...]
+    store_bytes: int
+    partial_bytes: int
+    disk_free_bytes: int | None
+
+    @property
+    def activation(self) -> Activation | None:
+        """What is active and what would come back; ``None`` where nothing is active."""
+        if self.current is None:
+            return None
+        previous = self.previous.bundle if self.previous else None
+        return Activation(self.current.bundle, previous, self.current.generation, changed=False)
