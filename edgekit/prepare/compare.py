@@ -11,7 +11,6 @@ from edgekit.prepare.answers import Answers, Matches, match
 from edgekit.prepare.reference import ReferenceOutputs
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     FrameOutputs = Mapping[str, "Path | NDArray[Any]"]
@@ -41,7 +40,7 @@ def compare_outputs(
             expected, found = _pair(number, name, path, outputs[number])
             difference = abs(found - expected)
             largest = max(largest, float(difference.max(initial=0.0)))
-            total += float(difference.sum())
+            total += float(difference.sum(dtype=float))
             elements += expected.size
             cosine = min(cosine, _cosine(expected, found))
     mean = total / elements if elements else 0.0
@@ -112,7 +111,7 @@ def _check_counts(
 
 def _pair(
     number: int, name: str, path: Path, outputs: "FrameOutputs"
-) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+) -> "tuple[NDArray[Any], NDArray[Any]]":
     import numpy as np
 
     if name not in outputs:
@@ -134,15 +133,27 @@ def _pair(
             f"output {name} of frame {number} holds NaN or infinity",
             hint="the engine overflows at this precision: try fp32",
         )
-    return expected.astype(np.float64), found.astype(np.float64)
+    # Integers would wrap around in differences.
+    kind = np.float32 if expected.dtype == np.float32 else np.float64
+    return expected.astype(kind, copy=False), found.astype(kind, copy=False)
 
 
-def _cosine(expected: "NDArray[np.float64]", found: "NDArray[np.float64]") -> float:
-    lengths = math.sqrt(float((expected**2).sum())), math.sqrt(float((found**2).sum()))
+def _cosine(expected: "NDArray[Any]", found: "NDArray[Any]") -> float:
+    lengths = _length(expected), _length(found)
     if not all(lengths):
         return 1.0 if lengths[0] == lengths[1] else 0.0
     # Rounding may carry the quotient past one.
-    return min(1.0, float((expected * found).sum()) / (lengths[0] * lengths[1]))
+    return min(1.0, _dot(expected, found) / (lengths[0] * lengths[1]))
+
+
+def _length(values: "NDArray[Any]") -> float:
+    return math.sqrt(_dot(values, values))
+
+
+def _dot(one: "NDArray[Any]", other: "NDArray[Any]") -> float:
+    import numpy as np
+
+    return float(np.multiply(one, other).sum(dtype=np.float64))
 
 
 def _all_matches(reference: ReferenceOutputs, answers: Sequence[Answers]) -> tuple[Matches, ...]:
@@ -180,8 +191,7 @@ def _tensor_agreement(reference: ReferenceOutputs, outputs: "Sequence[FrameOutpu
     for number, frame in enumerate(reference.frames):
         for name, path in frame.outputs.items():
             expected, found = _pair(number, name, path, outputs[number])
-            size = math.sqrt(float((expected**2).sum()))
-            error = math.sqrt(float(((found - expected) ** 2).sum()))
+            size, error = _length(expected), _length(found - expected)
             # Where all is zero, any error is as large as can be.
             worst = max(worst, error / size if size else float(error > 0))
     return max(0.0, 1.0 - worst)

@@ -1,8 +1,6 @@
 """The graph work behind :mod:`edgekit.prepare.normalise`; imports onnx and ONNX Runtime."""
 
-import ast
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,14 +8,16 @@ from typing import Final
 import numpy as np
 import onnx
 
-from edgekit.core.errors import CatalogError, ModelError
+from edgekit.core.errors import ModelError
 from edgekit.core.events import EventSink, Note
-from edgekit.core.model import FileRef, Model, Pipeline, StepSpec
+from edgekit.core.model import FileRef, Model
 from edgekit.core.recipe import Recipe
 from edgekit.prepare.answers import match
+from edgekit.prepare.class_names import class_names
 from edgekit.prepare.float32 import make_float32
 from edgekit.prepare.model_json import write_model
 from edgekit.prepare.onnx_file import load_onnx, operators, specs, true_inputs
+from edgekit.prepare.pipeline import GraphFacts, complete_pipeline, head_parameters
 from edgekit.prepare.session import Reference, seeded_inputs
 from edgekit.prepare.static_shapes import fix_shapes, image_size, infer, simplify
 from edgekit.prepare.yolov5_head import Head, Layout, LayoutError, cut, find_layout, tail_between
@@ -71,7 +71,7 @@ def normal_form(
     make_float32(published)
     published = _modern(published, emit)
     _tidy(published)
-    classes = _class_names(published)
+    classes = class_names({entry.key: entry.value for entry in published.metadata_props})
     if recipe.postprocess.name == "yolov5":
         try:
             return _detector(published, size, scratch, classes)
@@ -148,7 +148,7 @@ def _prove_step(original: onnx.ModelProto, layout: Layout, size: Size) -> None:
     # An IoU of one suppresses nothing: this is about the decode alone.
     rules = {"size": list(size), "iou_threshold": 1.0, "max_detections": _PROOF_DETECTIONS}
     expected = POSTPROCESS["yolov5"](rules)(decoded, size)
-    found = POSTPROCESS["yolov5-heads"]({**rules, **_head_parameters(layout)})(heads, size)
+    found = POSTPROCESS["yolov5-heads"]({**rules, **head_parameters(layout)})(heads, size)
     pairs = match(expected, found).pairs
     if not expected or len(pairs) != len(expected) or len(found) != len(expected):
         raise LayoutError(f"the decode on the board finds {len(pairs)} of {len(expected)} boxes")
@@ -156,15 +156,6 @@ def _prove_step(original: onnx.ModelProto, layout: Layout, size: Size) -> None:
         edges = max(abs(a - b) for a, b in zip(want[:4], got[:4], strict=True))
         if edges > _EQUAL * max(size) or abs(want[4] - got[4]) > _EQUAL:
             raise LayoutError(f"the decode on the board differs: {got} for {want}")
-
-
-def _head_parameters(layout: Layout) -> dict[str, object]:
-    """Return the parameters of the step ``yolov5-heads`` that the graph told."""
-    heads = sorted(layout.heads, key=lambda head: head.stride)
-    return {
-        "strides": [head.stride for head in heads],
-        "anchors": [[edge for anchor in head.anchors for edge in anchor] for head in heads],
-    }
 
 
 def _sized(model: onnx.ModelProto, size: Size | None) -> onnx.ModelProto:
@@ -237,33 +228,6 @@ def _tidy(model: onnx.ModelProto) -> None:
 _IR_WITHOUT_LISTED_WEIGHTS: Final = 4
 
 
-def _class_names(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Read class names from the metadata: ``names`` (Ultralytics) or ``character`` (PP-OCR)."""
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if "character" in metadata:
-        return tuple(metadata["character"].splitlines())
-    return _parse_names(metadata.get("names", ""))
-
-
-def _parse_names(text: str) -> tuple[str, ...]:
-    """Parse a list, or a mapping from index to name, as JSON or as a Python literal."""
-    if not text:
-        return ()
-    try:
-        value = json.loads(text)
-    except ValueError:
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return ()
-    if isinstance(value, dict):
-        try:
-            value = [value[key] for key in sorted(value, key=int)]
-        except (TypeError, ValueError):
-            return ()
-    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
-
-
 def write_normal_form(
     recipe: Recipe, file: FileRef, size: Size | None, folder: Path, emit: EventSink
 ) -> None:
@@ -284,92 +248,22 @@ def write_normal_form(
                 warning=True,
             )
         )
+    inputs = specs(true_inputs(form.model.graph))
+    facts = GraphFacts(inputs[0].name, form.size, form.layout, form.classes)
     model = Model(
         name=recipe.name,
         onnx=onnx_file,
         reference=reference,
         source_sha256=file.sha256,
-        inputs=specs(true_inputs(form.model.graph)),
+        inputs=inputs,
         outputs=specs(tuple(form.model.graph.output)),
         operators=operators(form.model),
         head_cut=form.layout is not None,
-        pipeline=_pipeline(recipe, form, form.layout),
-        reference_pipeline=_pipeline(recipe, form, None),
+        pipeline=complete_pipeline(recipe, facts, cut=True),
+        reference_pipeline=complete_pipeline(recipe, facts, cut=False),
         classes=classes,
     )
     write_model(model, folder)
-
-
-def _pipeline(recipe: Recipe, form: NormalForm, layout: Layout | None) -> Pipeline:
-    """Complete the recipe's steps with what only the graph knows."""
-    before, after = recipe.preprocess, recipe.postprocess
-    if before.name != "tensor":
-        if form.size is None:
-            raise ModelError(
-                f"{recipe.name}: the model takes no image, but the recipe's preprocess is "
-                f"{before.name}",
-                hint="give the recipe preprocess and postprocess 'tensor'",
-            )
-        name = true_inputs(form.model.graph)[0].name
-        before = _with(before, input=name, size=list(form.size))
-    if after.name in _PLACED:
-        # Answers go back to frame pixels the way the frame came in.
-        after = _with(after, size=list(form.size or ()), **_placement(before))
-    if after.name == "ctc" and form.classes:
-        after = StepSpec(after.name, _merged({"charset": form.classes}, after))
-    if layout is not None:
-        after = _with(StepSpec("yolov5-heads", after.parameters_json), **_head_parameters(layout))
-    elif after.name == "yolov5" and form.layout is not None:
-        after = _with(after, output=form.layout.decoded)
-    pipeline = Pipeline(before, after)
-    _check_steps(recipe, pipeline)
-    return pipeline
-
-
-def _placement(before: StepSpec) -> dict[str, object]:
-    parameters = json.loads(before.parameters_json)
-    placed = {key: parameters[key] for key in _SHARED if key in parameters}
-    if before.name == "letterbox":
-        placed.setdefault("fit", "letterbox")
-    elif before.name == "resize":
-        placed.setdefault("fit", "stretch")
-    return placed
-
-
-def _check_steps(recipe: Recipe, pipeline: Pipeline) -> None:
-    """Make both steps once, so that a wrong parameter is told here and not on the board."""
-    from edgekit.onboard.steps import POSTPROCESS, PREPROCESS
-
-    for table, step in ((PREPROCESS, pipeline.preprocess), (POSTPROCESS, pipeline.postprocess)):
-        factory = table.get(step.name)
-        if factory is None:
-            raise CatalogError(
-                f"recipe {recipe.name}: no step is named {step.name!r}",
-                hint=f"known: {', '.join(sorted(table))}",
-            )
-        try:
-            factory(json.loads(step.parameters_json))
-        except ValueError as error:
-            raise CatalogError(
-                f"recipe {recipe.name}: {error}", hint=f"mend {recipe.defined_in or 'the recipe'}"
-            ) from error
-
-
-# Postprocess steps that answer in frame pixels, and what places a frame on the input.
-_PLACED: Final = frozenset({"yolov5", "yolov5-heads", "db"})
-_SHARED: Final = ("fit", "upscale", "crop_ratio")
-
-
-def _with(step: StepSpec, **more: object) -> StepSpec:
-    return StepSpec(step.name, _canonical({**json.loads(step.parameters_json), **more}))
-
-
-def _merged(defaults: dict[str, object], step: StepSpec) -> str:
-    return _canonical({**defaults, **json.loads(step.parameters_json)})
-
-
-def _canonical(parameters: dict[str, object]) -> str:
-    return json.dumps(parameters, sort_keys=True, separators=(",", ":"))
 
 
 def _save(model: onnx.ModelProto, path: Path) -> FileRef:
