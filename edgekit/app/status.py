@@ -1,8 +1,7 @@
 """``status`` and ``rollback``: what is active on a device, and the way back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.app.devices import Located, locate, open_device
 from edgekit.catalog.targets import load_target
@@ -19,10 +18,6 @@ class NamedStatus:
 
     device: str
     status: "DeviceStatus"
-
-    def as_json(self) -> Mapping[str, Any]:
-        """Plain JSON values."""
-        return {"device": self.device, **self.status.as_json()}
 
 
 def device_status(

@@ -103,12 +103,13 @@ def _deliver(bench: Bench, bundle: Bundle) -> None:
 def _measure(bench: Bench, bundle: Bundle) -> "RunResult":
     from edgekit.device import RunRequest
 
+    step = f"run:{bundle.engine}:{bundle.precision}"
     request = RunRequest(
         kind="bench",
         frames=tuple(frame.sha256 for frame in bench.frames),
         plan=bench.plan,
+        step=step,
     )
-    step = f"run:{bundle.engine}:{bundle.precision}"
     with _step(bench.emit, step, f"measure {bundle.engine} {bundle.precision}"):
         return bench.device.run(bundle.identity, request, bench.emit)
 

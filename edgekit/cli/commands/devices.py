@@ -48,13 +48,10 @@ def list_(in_json: bool) -> None:
     from edgekit.cli.output import make_output
     from edgekit.report.inventory import entry_facts, entry_table
 
-    entries = load_devices()
+    entries = tuple(load_devices().values())
     output = make_output(in_json=in_json)
-    if entries:
-        shown = (entry_table(entries),)
-    else:
-        shown = ("none yet: edgekit devices add NAME user@host",)
-    output.result({"devices": [entry_facts(entry) for entry in entries]}, *shown)
+    shown = entry_table(entries) if entries else "none yet: edgekit devices add NAME user@host"
+    output.result({"devices": [entry_facts(entry) for entry in entries]}, shown)
 
 
 @devices.command()
