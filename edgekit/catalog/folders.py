@@ -39,9 +39,7 @@ def find_file(kind: Kind, name: str) -> Path:
     Raises:
         UnknownNameError: there is none; the hint says what was probably meant.
     """
-    if is_name(name):
-        for folder in search_folders(kind):
-            file = folder / f"{name}.toml"
-            if file.is_file():
-                return file
-    raise unknown_name(kind.removesuffix("s"), name, catalog_files(kind))
+    files = catalog_files(kind)
+    if name not in files:
+        raise unknown_name(kind.removesuffix("s"), name, files)
+    return files[name]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgekit.catalog.toml_lines import KeyPath, line_of, locate_keys
-from edgekit.core.errors import CatalogError
+from edgekit.core.errors import CatalogError, UsageError
 from edgekit.core.names import nearest
 
 _Schema = TypeVar("_Schema")
@@ -32,7 +32,7 @@ class Fault:
     text: str
 
 
-class KeyFaultError(ValueError):
+class KeyFaultError(UsageError):
     """Raised in a schema's ``__post_init__``: the value of ``key`` cannot be meant."""
 
     def __init__(self, key: str, text: str) -> None:
@@ -92,6 +92,29 @@ def read_present(file: Path, schema: type) -> dict[str, object]:
     return present
 
 
+def read_named_tables(file: Path, schema: type[_Schema]) -> dict[str, _Schema]:
+    """Read a file that is nothing but tables, each an instance of ``schema``.
+
+    The table's name goes into the schema's field ``name``.
+
+    Raises:
+        CatalogError: as for :func:`read_toml`.
+    """
+    text, table = parse_toml(file)
+    faults: list[Fault] = []
+    read: dict[str, _Schema] = {}
+    for name, entry in table.items():
+        if not isinstance(entry, dict):
+            faults.append(Fault((name,), f"{name!r} stands outside a table; begin one: [NAME]"))
+            continue
+        value = _table(schema, entry, (name,), {"name": name}, faults)
+        if isinstance(value, schema):
+            read[name] = value
+    if faults:
+        raise _error(file, text, faults)
+    return read
+
+
 def parse_toml(file: Path) -> tuple[str, dict[str, object]]:
     """Return the text of a TOML file and what it says, unchecked.
 
@@ -149,7 +172,7 @@ def _table(
     try:
         instance: object = schema(**values, **given)
     except KeyFaultError as error:
-        faults.append(Fault((*path, error.key), str(error)))
+        faults.append(Fault((*path, error.key), error.message))
         return _BAD
     return instance
 
