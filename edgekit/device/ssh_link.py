@@ -51,16 +51,32 @@ class Limits:
 
 
 class _Packets(Packetizer):  # type: ignore[misc] # paramiko carries no types
-    """Packets that note when the host was last heard."""
+    """Packets that note when the host was last heard, and acknowledge it at once.
+
+    Before a session is interactive, sshd leaves Nagle's algorithm on: each of its small
+    answers would wait 40 ms for the kernel's delayed acknowledgement of the one before.
+    """
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self.heard = time.monotonic()
+        self._tcp = _tcp_of(stream)
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         message: tuple[int, paramiko.Message] = super().read_message()
         self.heard = time.monotonic()
+        if self._tcp is not None:
+            # The kernel forgets this option, so it is set anew each time.
+            with suppress(OSError):
+                self._tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return message
+
+
+def _tcp_of(stream: Stream) -> socket.socket | None:
+    families = {socket.AF_INET, socket.AF_INET6}
+    if isinstance(stream, socket.socket) and stream.family in families:
+        return stream if hasattr(socket, "TCP_QUICKACK") else None
+    return None
 
 
 class _Client(paramiko.Transport):  # type: ignore[misc] # paramiko carries no types
@@ -115,6 +131,7 @@ class Link:
         """Close the link and those it goes through; wait for their threads."""
         self._lost_before_close = self.lost
         self._closing.set()
+        self._shut()
         self.transport.close()
         # A thread that was never started has nothing to close the stream for it.
         self._stream.close()
