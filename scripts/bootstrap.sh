@@ -55,7 +55,7 @@ if ! python=$(find_python makes_venvs); then
     fi
 fi
 
-say "making $venv with $python (a minute or two, once)"
+say "making or refreshing $venv with $python (a minute or two at first)"
 # A half-made environment is thrown away; a complete one of an older lock is brought up to date.
 [[ ! -e $unfinished ]] || rm -rf "$venv"
 if [[ -e $venv ]] && ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
