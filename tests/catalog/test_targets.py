@@ -227,3 +227,12 @@ def test_every_field_of_target_can_be_said_in_toml():
         for key in tomllib.loads((builtin_folder("targets") / f"{name}.toml").read_text("utf-8"))
     }
     assert said == {field.name for field in dataclasses.fields(Target)} - {"name", "defined_in"}
+
+
+def test_builtin_folder_is_the_wheels_own_data_where_there_is_any(tmp_path, monkeypatch):
+    package = tmp_path / "edgekit"
+    package.mkdir()
+    monkeypatch.setattr("edgekit.__file__", str(package / "__init__.py"))
+    assert builtin_folder("targets") == tmp_path / "targets"
+    (package / "data" / "targets").mkdir(parents=True)
+    assert builtin_folder("targets") == package / "data" / "targets"
