@@ -69,6 +69,9 @@ def kill_board(process: ProcessMark, root: Privilege) -> None:
     """
     child = child_of(process.pid)
     first = mark_process(child) if child else None
+    # Asked last: were it another process with the same id, the child would be a stranger's.
+    if not is_alive(process):
+        return
     doomed = [mark for mark in (first, process) if mark]
     _signal(doomed[0], root)
     deadline = time.monotonic() + _STOP_TIMEOUT_S
