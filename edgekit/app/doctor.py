@@ -46,12 +46,18 @@ class Check:
 
 def doctor_host() -> tuple[Check, ...]:
     """Look at this machine: what edgekit needs here. Changes nothing, uses no network."""
+    programs = (_host_python(), _host_uv(), _host_pip())
+    try:
+        held = settings()
+    except EdgekitError as error:
+        # Where the cache is, and all that stands in it, is not known then.
+        return (*programs, Check("settings", False, error.message, error.hint))
     return (
-        _host_python(),
-        _host_uv(),
-        _host_pip(),
-        *_host_folders(),
-        *_host_inventory(),
+        *programs,
+        Check("settings", True, "read"),
+        _cache(held),
+        *_model_path(held),
+        _host_inventory(),
         *_host_toolboxes(),
         *_host_boards(),
     )
@@ -109,17 +115,6 @@ def _host_pip() -> Check:
     return Check("pip", True, "found")
 
 
-def _host_folders() -> Iterator[Check]:
-    try:
-        held = settings()
-    except EdgekitError as error:
-        yield Check("settings", False, error.message, error.hint)
-        return
-    yield Check("settings", True, "read")
-    yield _cache(held)
-    yield from _model_path(held)
-
-
 def _cache(held: Settings) -> Check:
     folder = held.cache_dir
     standing = next(each for each in (folder, *folder.parents) if each.exists())
@@ -144,16 +139,15 @@ def _model_path(held: Settings) -> Iterator[Check]:
             yield Check("model mirror", False, f"{folder} is no folder", f"mkdir -p {folder}")
 
 
-def _host_inventory() -> Iterator[Check]:
+def _host_inventory() -> Check:
     from edgekit.catalog.devices import load_devices
 
     try:
         known = load_devices()
     except EdgekitError as error:
-        yield Check("devices", False, error.message, error.hint)
-    else:
-        names = ", ".join(entry.name for entry in known)
-        yield Check("devices", True, names or "none kept yet (edgekit devices add)")
+        return Check("devices", False, error.message, error.hint)
+    names = ", ".join(entry.name for entry in known)
+    return Check("devices", True, names or "none kept yet (edgekit devices add)")
 
 
 def _host_toolboxes() -> Iterator[Check]:

@@ -15,10 +15,10 @@ FORBIDDEN = {
         "registry." + "npmjs.org",
     ],
     "a path of one machine": [
-        r"(?<![\w.])/wo" + r"rk(?=/|\b)",
-        r"(?<![\w.])/fa" + r"rm(?=/|\b)",
+        r"(?<![\w.}])/wo" + "rk/",
+        r"(?<![\w.}])/fa" + r"rm\b",
         r"\.lib" + "rary/",
-        r"\.py" + "env/",
+        r"/root/\.py" + "env/",
         r"(?<![\w.])/ho" + r"me/(?!user\b|pi\b|\w*[{<$*])\w+",
         r"/tm" + r"p/w/",
     ],
