@@ -105,12 +105,13 @@ class SshStream:
 
     def _lost(self) -> ConnectionLostError:
         name = self._link.host.name
+        # A writer learns of a broken link before the transport does: hear it out first.
+        # What the command said last may still be on its way as well.
+        self._channel.status_event.wait(_JOIN_S)
         if self._link.lost:
             return ConnectionLostError(
                 f"lost {name} in mid-work: {self._link.loss}", hint=_RESUME_HINT
             )
-        # What it said last may still be on its way.
-        self._channel.status_event.wait(_JOIN_S)
         self._drain.join(_JOIN_S)
         said = self.diagnostics().strip().splitlines()
         return ConnectionLostError(
@@ -170,7 +171,8 @@ class SshTransport:
         except (OSError, EOFError, paramiko.SSHException) as error:
             if channel is not None:
                 channel.close()
-            if self._link.lost:
+            # Only a broken link ends in EOFError or OSError; a refusal has a class of its own.
+            if self._link.lost or not isinstance(error, paramiko.SSHException):
                 raise ConnectionLostError(
                     f"lost {self.name}: {self._link.loss}", hint=_RESUME_HINT
                 ) from error
