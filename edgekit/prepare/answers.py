@@ -25,6 +25,7 @@ _THRESHOLDS: Final[dict[str, tuple[str, float]]] = {
     "db": ("box_threshold", 0.6),
 }
 MIN_IOU: Final = 0.5
+_SAME_EDGES_PX: Final = 1.0
 # A detection this near to the threshold stands on one side only by noise in the last digits.
 THRESHOLD_MARGIN: Final = 0.01
 
@@ -66,14 +67,16 @@ class Matches:
 
 
 def match(expected: Sequence[Box], found: Sequence[Box]) -> Matches:
-    """Pair detections of one class with an IoU of at least 0.5, the best overlaps first."""
+    """Pair detections of one class with an IoU of at least 0.5, the best overlaps first.
+
+    Boxes whose edges all lie within a pixel of each other are the same too: at the border of
+    the frame boxes are clipped until little or no area remains, and IoU says nothing there.
+    """
     overlaps = sorted(
-        (
-            (-overlap, i, j)
-            for i, one in enumerate(expected)
-            for j, other in enumerate(found)
-            if one[5] == other[5] and (overlap := iou(one, other)) >= MIN_IOU
-        ),
+        (-likeness, i, j)
+        for i, one in enumerate(expected)
+        for j, other in enumerate(found)
+        if one[5] == other[5] and (likeness := _likeness(one, other)) >= MIN_IOU
     )
     partner: dict[int, int] = {}
     taken: set[int] = set()
@@ -86,6 +89,17 @@ def match(expected: Sequence[Box], found: Sequence[Box]) -> Matches:
         tuple(box for i, box in enumerate(expected) if i not in partner),
         tuple(box for j, box in enumerate(found) if j not in taken),
     )
+
+
+def edge_distance(one: Box, other: Box) -> float:
+    """Return the largest distance of corresponding edges, in pixels."""
+    return max(abs(one[edge] - other[edge]) for edge in range(4))
+
+
+def _likeness(one: Box, other: Box) -> float:
+    distance = edge_distance(one, other)
+    near = 1.0 - (1.0 - MIN_IOU) * distance / _SAME_EDGES_PX
+    return max(iou(one, other), near if distance <= _SAME_EDGES_PX else 0.0)
 
 
 def iou(one: Box, other: Box) -> float:

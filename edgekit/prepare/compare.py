@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import RunnerError
 from edgekit.core.measurement import Accuracy, OutputError
-from edgekit.prepare.answers import Answers, Matches, match
+from edgekit.prepare.answers import Answers, Matches, edge_distance, match
 from edgekit.prepare.reference import ReferenceOutputs
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def compare_outputs(
         max_abs=largest,
         mean_abs=mean,
         min_cosine=cosine,
-        max_box_px=max((_edge_distance(*pair) for pair in pairs), default=None),
+        max_box_px=max((edge_distance(*pair) for pair in pairs), default=None),
         max_score=max((abs(one[4] - other[4]) for one, other in pairs), default=None),
         unmatched=sum(len(found.missed) + len(found.invented) for found in matches),
         matched=len(pairs),
@@ -169,10 +169,6 @@ def _all_matches(reference: ReferenceOutputs, answers: Sequence[Answers]) -> tup
             matched = matched.without_borderline(reference.score_threshold)
         matches.append(matched)
     return tuple(matches)
-
-
-def _edge_distance(one: Sequence[float], other: Sequence[float]) -> float:
-    return max(abs(one[edge] - other[edge]) for edge in range(4))
 
 
 def _f1(matches: Sequence[Matches]) -> float:
