@@ -41,7 +41,8 @@ def cache_root() -> Path:
 class FileLock:
     """An exclusive lock among processes and threads, released by the kernel on any death.
 
-    The lock's file stays: deleting it would let two holders lock two different files.
+    The lock's file stays: deleting it would let two holders lock two different files. A holder
+    that asks again waits for itself: locks do not nest.
 
     Example:
         ``with FileLock(folder / "build.lock", emit, "the ncnn toolbox"): ...``

@@ -97,10 +97,10 @@ class _RecipeTable:
     title: str
     task: Literal["detect", "classify", "text-detect", "text-recognise", "tensor"]
     licence: str
-    homepage: str
     source: _SourceTable
     preprocess: _StepTable
     postprocess: _StepTable
+    homepage: str = ""
     size: tuple[int, int] | None = None
     export: _ExportTable | None = None
     samples: Samples | None = None
