@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
-from edgekit.catalog.toml_reader import read_present
+from edgekit.catalog.toml_reader import field_types, read_present
 from edgekit.core.errors import UsageError
 
 PROJECT_FILE: Final = "edgekit.toml"
@@ -179,7 +179,7 @@ def _absolute(values: Mapping[str, object], base: Path) -> dict[str, object]:
 
 
 def _from_environment() -> dict[str, object]:
-    hints = get_type_hints(Settings)
+    hints = field_types(Settings)
     values: dict[str, object] = {}
     faults: list[str] = []
     for entry in fields(Settings):
@@ -221,7 +221,7 @@ _TYPE_WORDS: Final[Mapping[object, str]] = {
 
 def settings_markdown() -> str:
     """Return the documentation of all settings, as it stands in ``docs/settings.md``."""
-    hints = get_type_hints(Settings)
+    hints = field_types(Settings)
     rows = "\n".join(
         f"| `{entry.name}` | `{environment_name(entry.name)}` | {_TYPE_WORDS[hints[entry.name]]} "
         f"| {entry.metadata['shown']} | {entry.metadata['help']} |"

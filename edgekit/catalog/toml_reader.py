@@ -13,6 +13,7 @@ import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -186,7 +187,7 @@ def _fields(
 ) -> dict[str, object]:
     """Read the keys that are present; unknown and mistyped ones go on the list."""
     fields = {_key(f): f.name for f in dataclasses.fields(schema) if f.name not in given}
-    hints = get_type_hints(schema)
+    hints = field_types(schema)
     values: dict[str, object] = {}
     for key, value in table.items():
         if key not in fields:
@@ -197,6 +198,12 @@ def _fields(
             continue
         values[fields[key]] = _value(hints[fields[key]], value, (*path, key), faults)
     return values
+
+
+@cache
+def field_types(schema: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; working them out costs more than reading a file."""
+    return get_type_hints(schema)
 
 
 def _key(field: "dataclasses.Field[Any]") -> str:

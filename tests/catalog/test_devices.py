@@ -176,7 +176,7 @@ ENTRIES = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(entries=st.lists(ENTRIES, max_size=5, unique_by=lambda entry: entry.name), data=st.data())
 def test_any_entries_are_read_back_after_any_removal(file, entries, data):
     file.unlink(missing_ok=True)
