@@ -35,7 +35,7 @@ _SCRIPT: Final = (
     "p=; for c in %(pythons)s; do "
     'if [ -n "$c" ] && command -v "$c" >/dev/null 2>&1; then p=$c; break; fi; done; '
     'if [ -z "$p" ]; then say fail no-python; exit 97; fi; '
-    'if %(fresh)s || [ ! -s "$a" ]; then '
+    'if %(keep)s && [ -s "$a" ]; then :; else '
     'if mkdir -p "$r/agent" 2>/dev/null && : 2>/dev/null >"$t"; then :; else '
     "say fail no-folder $r; exit 96; fi; "
     "say need %(size)d; "
@@ -57,7 +57,7 @@ def bootstrap_command(pack: AgentPack, *, fresh: bool = False) -> tuple[str, ...
         "sha": pack.sha256,
         "size": pack.size_bytes,
         "pythons": _PYTHONS,
-        "fresh": "true" if fresh else "false",
+        "keep": "false" if fresh else "true",
     }
     return ("sh", "-c", _SCRIPT % fields)
 

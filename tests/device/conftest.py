@@ -69,7 +69,7 @@ class Workshop:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for path, data in members.items():
-                archive.writestr(zipfile.ZipInfo(path), data)
+                archive.writestr(zipfile.ZipInfo(path), data, zipfile.ZIP_DEFLATED)
         return self.file(packed.getvalue(), name)
 
     def runner(self) -> BundleFile:
