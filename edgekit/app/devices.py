@@ -47,7 +47,7 @@ def locate(device: str | None, target: str | None) -> Located:
     held = settings()
     target = target or held.target
     device = device or held.device
-    entries = load_devices()
+    entries = {entry.name: entry for entry in load_devices()}
     if device is None:
         device = _only_device(target, list(entries.values()))
     if device == LOCAL:

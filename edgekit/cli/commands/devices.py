@@ -48,7 +48,7 @@ def list_(in_json: bool) -> None:
     from edgekit.cli.output import make_output
     from edgekit.report.inventory import entry_facts, entry_table
 
-    entries = tuple(load_devices().values())
+    entries = load_devices()
     output = make_output(in_json=in_json)
     shown = entry_table(entries) if entries else "none yet: edgekit devices add NAME user@host"
     output.result({"devices": [entry_facts(entry) for entry in entries]}, shown)
