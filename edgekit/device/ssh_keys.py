@@ -169,9 +169,11 @@ def _offer(
     try:
         further: Any = transport.auth_publickey(host.user, key)
     except paramiko.SSHException as error:
-        attempts.tried.append(f"{title}: refused")
         if transport.is_active():
+            attempts.tried.append(f"{title}: refused")
             return False
+        # An agent that will not sign ends the link from our side.
+        attempts.tried.append(f"{title}: {error}")
         raise AuthenticationError(
             f"{host.name} hung up after {len(attempts.tried)} keys for user {host.user}: "
             + "; ".join(attempts.tried),

@@ -132,6 +132,8 @@ class Link:
         self._lost_before_close = self.lost
         self._closing.set()
         self._shut()
+        # A handshake that broke leaves a timer behind, which would keep the process alive.
+        self.transport.packetizer.complete_handshake()
         self.transport.close()
         # A thread that was never started has nothing to close the stream for it.
         self._stream.close()

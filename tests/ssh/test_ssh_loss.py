@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from edgekit.core.errors import ConnectionLostError
+from edgekit.core.errors import ConnectionLostError, UnreachableError
+from edgekit.device.address import SshAddress
 from edgekit.device.ssh import SshTransport
 from edgekit.device.ssh_link import Limits
 
@@ -101,6 +102,7 @@ def test_closing_a_lost_link_is_quiet(sshd, transport):
         stream.read(1)
 
 
+@pytest.mark.slow
 def test_idle_link_outlives_the_limit(transport):
     stream = transport.open(["cat"])
     time.sleep(QUICK.lost_after_s * 2)
@@ -109,6 +111,7 @@ def test_idle_link_outlives_the_limit(transport):
     stream.close()
 
 
+@pytest.mark.slow
 def test_slow_command_is_not_taken_for_a_lost_link(transport):
     # It reads nothing, so the window closes and the writer waits: the host itself answers.
     stream = transport.open(["sh", "-c", f"sleep {QUICK.lost_after_s * 2}; wc -c"])
@@ -122,11 +125,29 @@ def test_end_of_command_is_no_loss(transport):
     assert stream.close() == 0
 
 
-def test_handshake_with_a_mute_server_is_bounded(own_home):
-    from edgekit.core.errors import UnreachableError
-    from edgekit.device.address import SshAddress
-
+def test_handshake_with_a_mute_server_is_bounded():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = SshAddress("127.0.0.1", port=mute.getsockname()[1])
         with pytest.raises(UnreachableError, match="not as an SSH server"):
             SshTransport(address, limits=Limits(login_s=1.0))
+
+
+def test_handshake_that_breaks_leaves_no_thread():
+    before = set(threading.enumerate())
+
+    def greet(server):
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=greet, args=(server,))
+        thread.start()
+        with pytest.raises(UnreachableError, match="not as an SSH server"):
+            SshTransport(SshAddress("127.0.0.1", port=server.getsockname()[1]))
+        thread.join()
+    # A timer that would go off only after Limits.login_s may take a moment to see its end.
+    for left in set(threading.enumerate()) - before:
+        left.join(5)
+    assert set(threading.enumerate()) <= before

@@ -176,3 +176,17 @@ def test_close_leaves_no_thread_and_ends_the_command(sshd, tmp_path):
     transport.close()
     assert set(threading.enumerate()) <= before
     assert mark.exists()
+
+
+def test_change_of_keys_in_mid_stream_loses_nothing(make_sshd):
+    sshd = make_sshd(RekeyLimit="1M")
+    transport = SshTransport(sshd.address)
+    data = os.urandom(20_000_000)
+    stream = transport.open(["cat"])
+    writer = threading.Thread(target=stream.write, args=(data,))
+    writer.start()
+    received = read_exactly(stream, len(data))
+    writer.join()
+    assert received == data
+    assert stream.close() == 0
+    transport.close()
