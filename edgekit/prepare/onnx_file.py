@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     import onnx
 
 _HEAD_BYTES = 64
+# Operators that ONNX Runtime adds; whether another engine has them is for the engines to say.
+_RUNTIME_DOMAINS = frozenset({"com.microsoft", "ai.onnx.ml"})
 
 
 def load_onnx(path: Path) -> "onnx.ModelProto":
     """Read and check an ONNX file.
 
-    Operators that ONNX itself does not define are let through: the engines name them.
+    Functions that the file defines are put in place of their calls.
 
     Raises:
-        ModelError: the file is no ONNX model, is truncated, or breaks ONNX's own rules.
+        ModelError: the file is no ONNX model, is truncated, breaks ONNX's own rules, or holds an
+            operator that nobody defines.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx.inliner import inline_local_functions
 
     try:
         model = onnx.load(path)
@@ -39,6 +43,13 @@ def load_onnx(path: Path) -> "onnx.ModelProto":
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{path.name} is not an ONNX model: no graph in it", hint=_hint(path))
     _check(model, path)
+    if model.functions:
+        model = inline_local_functions(model)
+    _check_operators(model, path)
+    if not true_inputs(model.graph):
+        raise ModelError(
+            f"{path.name} takes no input: there is nothing to infer", hint="export it with inputs"
+        )
     return model
 
 
@@ -56,6 +67,26 @@ def _check(model: "onnx.ModelProto", path: Path) -> None:
             f"{path.name} breaks the rules of ONNX: {first}",
             hint="export the model again; onnx.checker.check_model must accept it",
         ) from error
+
+
+def _check_operators(model: "onnx.ModelProto", path: Path) -> None:
+    """Name operators that neither ONNX nor ONNX Runtime defines: no engine can have them."""
+    import onnx
+
+    unknown = sorted(
+        {
+            f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            for graph in graphs(model.graph)
+            for node in graph.node
+            if node.domain not in _RUNTIME_DOMAINS
+            and not onnx.defs.has(node.op_type, node.domain.removeprefix("ai.onnx"))
+        }
+    )
+    if unknown:
+        raise ModelError(
+            f"{path.name} holds operators that ONNX does not define: {', '.join(unknown)}",
+            hint="no engine here has them: export the model with ONNX's own operators",
+        )
 
 
 def _hint(path: Path) -> str:
@@ -107,6 +138,11 @@ def dimensions(value: "onnx.ValueInfoProto") -> tuple[int | str, ...]:
     return tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or "?") for d in dims)
 
 
+def is_ranked(value: "onnx.ValueInfoProto") -> bool:
+    """Tell whether a value has a shape at all; a scalar has an empty one."""
+    return bool(value.type.tensor_type.HasField("shape"))
+
+
 def specs(
     values: "Iterator[onnx.ValueInfoProto] | tuple[onnx.ValueInfoProto, ...]",
 ) -> "tuple[TensorSpec, ...]":
@@ -124,9 +160,9 @@ def _spec(value: "onnx.ValueInfoProto") -> TensorSpec:
     kind = value.type.tensor_type.elem_type
     dims = dimensions(value)
     shape = tuple(dim for dim in dims if isinstance(dim, int))
-    if not kind or len(shape) != len(dims):
+    if not kind or not is_ranked(value) or len(shape) != len(dims):
         raise ModelError(
-            f"output {value.name} has no fixed shape: [{', '.join(map(str, dims))}]",
+            f"{value.name} has no fixed shape: [{', '.join(map(str, dims))}]",
             hint="a size that depends on the data cannot be deployed: export the model without "
             "such a tail (for detectors: without non-maximum suppression)",
         )

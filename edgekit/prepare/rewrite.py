@@ -19,7 +19,7 @@ from edgekit.prepare.model_json import write_model
 from edgekit.prepare.onnx_file import load_onnx, operators, specs, true_inputs
 from edgekit.prepare.pipeline import GraphFacts, complete_pipeline, head_parameters
 from edgekit.prepare.session import Reference, seeded_inputs
-from edgekit.prepare.static_shapes import fix_shapes, image_size, infer, simplify
+from edgekit.prepare.static_shapes import complete_outputs, fix_shapes, image_size, infer, simplify
 from edgekit.prepare.yolov5_head import Head, Layout, LayoutError, cut, find_layout, tail_between
 from edgekit.prepare.yolov5_tail import with_decode
 
@@ -169,7 +169,9 @@ def _finished(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     """Fold constants, infer all shapes anew, and drop weights that nothing reads."""
     done = simplify(model, scratch)
     del done.graph.value_info[:]
-    return infer(done)
+    done = infer(done)
+    complete_outputs(done)
+    return done
 
 
 def _name_heads(model: onnx.ModelProto, layout: Layout) -> tuple[onnx.ModelProto, Layout]:

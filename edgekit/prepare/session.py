@@ -37,6 +37,11 @@ class Reference:
             ) from error
         self._names = [output.name for output in self._session.get_outputs()]
 
+    @property
+    def output_shapes(self) -> dict[str, list[int | str | None]]:
+        """Shapes as ONNX Runtime inferred them; a dimension that it does not know is no number."""
+        return {output.name: list(output.shape) for output in self._session.get_outputs()}
+
     def run(self, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
         """Run the graph once.
 

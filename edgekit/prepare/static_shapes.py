@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.errors import ModelError
-from edgekit.prepare.onnx_file import dimensions, graphs, true_inputs
-from edgekit.prepare.session import fold_constants
+from edgekit.prepare.onnx_file import dimensions, graphs, is_ranked, true_inputs
+from edgekit.prepare.session import Reference, fold_constants
 
 if TYPE_CHECKING:
     import onnx
@@ -104,6 +104,28 @@ def infer(model: "onnx.ModelProto") -> "onnx.ModelProto":
             hint="its size may be baked in: try another --size, or export the model at the size "
             "wanted",
         ) from error
+
+
+def complete_outputs(model: "onnx.ModelProto") -> None:
+    """Take from ONNX Runtime the output shapes that ONNX cannot infer, in place.
+
+    These are outputs behind the operators that ONNX Runtime adds.
+    """
+    import onnx
+
+    open_outputs = [
+        value
+        for value in model.graph.output
+        if not is_ranked(value) or any(isinstance(dim, str) for dim in dimensions(value))
+    ]
+    if not open_outputs:
+        return
+    known = Reference(model, "the model").output_shapes
+    for value in open_outputs:
+        shape = known[value.name]
+        if all(isinstance(dim, int) and dim > 0 for dim in shape):
+            kind = value.type.tensor_type.elem_type
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, shape))
 
 
 def simplify(model: "onnx.ModelProto", scratch: Path) -> "onnx.ModelProto":
