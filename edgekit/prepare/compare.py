@@ -33,14 +33,17 @@ def compare_outputs(
     Raises:
         RunnerError: an output is missing, of another shape, or holds NaN or infinity.
     """
+    import numpy as np
+
     _check_counts(reference, outputs, answers)
     largest, total, elements, cosine = 0.0, 0.0, 0, 1.0
     for number, frame in enumerate(reference.frames):
         for name, path in frame.outputs.items():
             expected, found = _pair(number, name, path, outputs[number])
-            difference = abs(found - expected)
+            difference = found - expected
+            np.abs(difference, out=difference)
             largest = max(largest, float(difference.max(initial=0.0)))
-            total += float(difference.sum(dtype=float))
+            total += float(difference.sum())
             elements += expected.size
             cosine = min(cosine, _cosine(expected, found))
     mean = total / elements if elements else 0.0
@@ -153,7 +156,9 @@ def _length(values: "NDArray[Any]") -> float:
 def _dot(one: "NDArray[Any]", other: "NDArray[Any]") -> float:
     import numpy as np
 
-    return float(np.multiply(one, other).sum(dtype=np.float64))
+    value = float(np.vdot(one, other))
+    # Squares of large float32 values leave float32's range.
+    return value if math.isfinite(value) else float(np.multiply(one, other, dtype=float).sum())
 
 
 def _all_matches(reference: ReferenceOutputs, answers: Sequence[Answers]) -> tuple[Matches, ...]:

@@ -143,3 +143,10 @@ def test_tensors_agree_by_relative_error(reference):
     zeros = reference([{"a": HEAD * 0}])
     assert compare_answers(zeros, [[]], [{"a": HEAD * 0}]).value == 1
     assert compare_answers(zeros, [[]], [{"a": HEAD}]).value == 0
+
+
+def test_large_values_do_not_leave_the_range(reference):
+    large = np.full((2, 3), 1e30, np.float32)
+    error = compare_outputs(reference([{"a": large}]), [{"a": -large}], [[]])
+    assert error.min_cosine == pytest.approx(-1)
+    assert error.max_abs == pytest.approx(2e30)
