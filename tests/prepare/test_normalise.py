@@ -12,7 +12,9 @@ import tiny_models
 from edgekit.core.errors import CatalogError, ModelError
 from edgekit.core.events import Note, StepFinished, ignore
 from edgekit.core.model import StepSpec
+from edgekit.prepare.frames import load_frames
 from edgekit.prepare.normalise import prepare_model
+from edgekit.prepare.reference import reference_outputs
 from edgekit.prepare.session import Reference, seeded_inputs
 
 
@@ -105,6 +107,21 @@ def test_unknown_head_is_left_in_the_graph_with_a_note(tmp_path, events):
     assert model.onnx == model.reference
     assert model.pipeline.postprocess.name == "yolov5"
     assert "another grid" in events.of(Note)[0].text
+
+
+def test_older_export_with_further_outputs_and_an_open_batch_is_cut(tmp_path):
+    source = tiny_models.yolov5()
+    source.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    source.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    raw = next(node.output[0] for node in source.graph.node if node.op_type == "Transpose")
+    source.graph.output.append(
+        onnx.helper.make_tensor_value_info(raw, onnx.TensorProto.FLOAT, ["batch", 3, 8, 8, 7])
+    )
+    model = prepare(source, tiny_models.recipe(), tmp_path)
+    assert [spec.name for spec in model.outputs] == ["head8", "head16", "head32"]
+    assert json.loads(model.reference_pipeline.postprocess.parameters_json)["output"] == "output0"
+    frames = load_frames(tiny_models.recipe(), model, images=None, emit=ignore)
+    assert reference_outputs(model, frames[:1]).frames
 
 
 def test_old_opset_is_lifted(tmp_path):
@@ -231,6 +248,7 @@ from pathlib import Path
 from edgekit.core.events import ignore
 from edgekit.core.model import FileRef, StepSpec
 from edgekit.core.recipe import Recipe, Source
+from edgekit.prepare.frames import load_frames
 from edgekit.prepare.normalise import prepare_model
 recipe = Recipe("tiny", "tiny", "detect", Source("file", "tiny.onnx"),
                 StepSpec("letterbox"), StepSpec("yolov5"))
