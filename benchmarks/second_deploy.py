@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+RECIPE = os.environ.get("EDGEKIT_BENCH_RECIPE", "shapes")
 ROUNDS = 5
 GOAL_S = 1.0
 
 COMMAND = [
     str(Path(sys.executable).with_name("edgekit")),
-    *("deploy", "shapes", "--target", "local", "--json"),
+    *("deploy", RECIPE, "--target", "local", "--json"),
 ]
 
 
