@@ -62,6 +62,18 @@ def child_of(pid: int) -> int | None:
     return int(words[0]) if words else None
 
 
+def find_unshare(pid: int) -> ProcessMark | None:
+    """Return the ``unshare`` that runs as this process, or below it where sudo stands before it."""
+    here: int | None = pid
+    while here is not None:
+        with suppress(OSError):
+            name = Path(f"/proc/{here}/comm").read_text(encoding="ascii", errors="replace")
+            if name.strip() == "unshare":
+                return mark_process(here)
+        here = child_of(here)
+    return None
+
+
 def kill_board(process: ProcessMark, root: Privilege) -> None:
     """Kill the first process of the board's pid namespace, and with it the kernel kills the rest.
 

@@ -20,7 +20,7 @@ _PACKAGES: Final = {
     "arch-test": ("arch-test",),  # mmdebstrap asks it whether ARM programs run here
     "qemu-user-static": ("qemu-aarch64-static", "qemu-arm-static"),
     "openssh-client": ("ssh", "ssh-keygen"),
-    "util-linux": ("unshare", "setsid"),
+    "util-linux": ("unshare", "setsid", "setpriv"),
 }
 
 

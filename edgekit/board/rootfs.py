@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from edgekit.board import apt_sources
 from edgekit.board.privilege import SYSTEM_PATH, Privilege
+from edgekit.board.process import find_unshare, kill_board
 from edgekit.catalog.cache import FileLock, cache_root
 from edgekit.core.errors import DeviceError, DiskFullError, UsageError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
@@ -107,8 +109,8 @@ def build_rootfs(
         if path.is_dir():
             return path
         _check_room(path.parent)
-        building = path.parent / f".building-{recipe.name}"
-        remove_as_root(building, root)  # whoever left it is dead: we hold the lock
+        _remove_abandoned(recipe, root)
+        building = path.parent / f".building-{recipe.name}-{os.getpid()}"
         step = f"board:rootfs:{recipe.architecture}"
         emit(StepStarted(step, f"making {subject} (once, some minutes)"))
         try:
@@ -116,16 +118,41 @@ def build_rootfs(
             building.rename(path)
         except BaseException:
             emit(StepFinished(step, "failed", ok=False))
-            remove_as_root(building, root)
+            _remove_abandoned(recipe, root)
             raise
         emit(StepFinished(step, recipe.name))
     return path
 
 
 def remove_as_root(folder: Path, root: Privilege) -> None:
-    """Remove a folder that root wrote, never what may be mounted inside it."""
+    """Remove a folder that root wrote. What may be mounted inside it is unmounted, not removed.
+
+    Raises:
+        DeviceError: something in it cannot be unmounted or removed.
+    """
+    for mounted in reversed(_mounts_below(folder)):
+        root.run(["umount", mounted])
     if folder.exists():
         root.run(["rm", "-rf", "--one-file-system", folder])
+
+
+def _mounts_below(folder: Path) -> list[Path]:
+    """Return the mount points in or below ``folder``, in the order they were mounted."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    # The kernel writes blanks and backslashes in a name as octal escapes: proc(5).
+    words = (line.split()[4] for line in lines)
+    points = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), word) for word in words)
+    return [path for path in map(Path, points) if path.is_relative_to(folder.resolve())]
+
+
+def _remove_abandoned(recipe: RootfsRecipe, root: Privilege) -> None:
+    """Remove what was left half made; the caller holds the lock.
+
+    What still cannot be removed, since a killed process is only about to end, is removed next time.
+    """
+    for left in boards_folder().glob(f".building-{recipe.name}-*"):
+        with suppress(DeviceError):
+            remove_as_root(left, root)
 
 
 def _check_room(folder: Path) -> None:
@@ -157,6 +184,9 @@ def mmdebstrap_command(
 ) -> list[str]:
     """Return the command that fills ``folder``."""
     return [
+        # Programs of its own making outlive a killed mmdebstrap; they do not outlive a namespace.
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"),
         "mmdebstrap",
         "--verbose",
         f"--architectures={recipe.architecture}",
@@ -204,8 +234,8 @@ def _run_mmdebstrap(
                 kept.write(line)
                 progress.read(line)
         except BaseException:
-            # mmdebstrap unmounts and ends its children on SIGTERM.
-            process.terminate()
+            if running := find_unshare(process.pid):
+                kill_board(running, root)
             raise
     if process.returncode != 0:
         end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]

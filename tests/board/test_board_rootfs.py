@@ -1,5 +1,7 @@
 """Recipes of root file systems, the command that makes them, and its progress."""
 
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from edgekit.board.rootfs import (
     build_rootfs,
     mmdebstrap_command,
     recipe_for,
+    remove_as_root,
     rootfs_path,
 )
 from edgekit.core.errors import DeviceError, DiskFullError, UsageError
@@ -76,6 +79,8 @@ def test_progress_counts_packages_and_knows_the_total_in_the_second_round():
 @pytest.fixture
 def fake_mmdebstrap(own_cache, tmp_path, monkeypatch):
     """Put a script of this test's in place of mmdebstrap: the real one is in the board tests."""
+    if os.geteuid() != 0:
+        pytest.skip("making a root file system needs root: it has a mount namespace of its own")
 
     def put(script):
         program = tmp_path / "bin" / "mmdebstrap"
@@ -115,6 +120,39 @@ def test_rootfs_is_made_once_and_only_whole(fake_mmdebstrap, own_cache):
     assert path == rootfs_path(recipe_for("aarch64"))
     assert _build() == path
     assert (path / "made").read_text() == "\n"
+
+
+def test_rootfs_that_is_interrupted_leaves_nothing_behind(fake_mmdebstrap, own_cache):
+    """The stand-in's own child must end as well: it would go on writing into the folder."""
+    nap = f"9{os.getpid()}.5"
+    fake_mmdebstrap(
+        'for w; do case $w in */.building-*) mkdir "$w";; esac; done\n'
+        f"setsid sleep {nap} & echo 'Setting up first (1) ...'; wait"
+    )
+
+    def interrupt(event):
+        if isinstance(event, StepProgress):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_rootfs(recipe_for("aarch64"), Privilege(), mirror="http://x.example", emit=interrupt)
+    assert not list((own_cache / "boards").glob(".building-*"))
+    assert nap not in subprocess.check_output(["ps", "-eo", "args"], text=True)
+
+
+def test_removal_unmounts_first_and_spares_what_was_mounted(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    precious, doomed = tmp_path / "precious", tmp_path / "doomed of mine"
+    for folder in (precious, doomed / "a", doomed / "b"):
+        folder.mkdir(parents=True)
+    (precious / "file").touch()
+    for name in ("a", "b"):
+        subprocess.run(["mount", "--bind", precious, doomed / name], check=True)
+    remove_as_root(doomed, Privilege())
+    assert not doomed.exists()
+    assert (precious / "file").exists()
+    assert "doomed" not in Path("/proc/mounts").read_text()
 
 
 def test_rootfs_without_room_is_refused(own_cache, monkeypatch):
