@@ -136,6 +136,7 @@ def _describe(layout: "Layout", number: "Optional[int]") -> "Optional[Answer]":
         generation=number,
         activated_s=meta["activated_s"],
         knobs=manifest["knobs"],
+        classes=manifest["job"].get("classes", []),
     )
     return described
 

@@ -218,4 +218,5 @@ def _installed(answer: Mapping[str, Any] | None) -> InstalledBundle | None:
         knobs=tuple(sorted(answer["knobs"].items())),
         generation=int(answer["generation"]),
         activated_s=int(answer["activated_s"]),
+        classes=tuple(answer["classes"]),
     )

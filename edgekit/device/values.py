@@ -69,6 +69,7 @@ class InstalledBundle:
     knobs: tuple[tuple[str, str | int], ...]
     generation: int
     activated_s: int
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

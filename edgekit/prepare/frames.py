@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from edgekit.catalog.cache import ContentStore, KeyedCache, cache_root
 from edgekit.catalog.settings import data_folders
 from edgekit.core.errors import UsageError
-from edgekit.core.events import EventSink, Note, StepFinished, StepStarted
+from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.model import FileRef, Model
 from edgekit.core.recipe import Recipe, Samples
 
@@ -51,6 +51,39 @@ def load_frames(
         raise
     emit(StepFinished(STEP, f"{len(frames)} {detail}"))
     return frames
+
+
+def frames_of(images: Sequence[Path]) -> tuple[FileRef, ...]:
+    """Return the user's own images as frames, in the order given.
+
+    Each is a ``.npy`` of ``uint8[H, W, 3]`` in RGB.
+
+    Raises:
+        UsageError: one of them cannot be read as an image.
+    """
+    return tuple(_pictures(image, Samples(kind="images", count=1), ignore)[0] for image in images)
+
+
+def frames_of(images: Sequence[Path]) -> tuple[FileRef, ...]:
+    """Return one frame for each of the user's images, in their order.
+
+    Raises:
+        UsageError: an image is not there or cannot be read.
+    """
+    for image in images:
+        if not image.is_file():
+            raise UsageError(f"there is no image {image}", hint="check the path")
+
+    def make() -> list[bytes]:
+        frames: list[bytes] = []
+        for image in images:
+            frame = _read_image(image)
+            if frame is None:
+                raise UsageError(f"{image} is no readable image", hint="give .jpg or .png files")
+            frames.append(_npy(frame))
+        return frames
+
+    return _cached(_pictures_key(images), make)
 
 
 def _load(
@@ -97,12 +130,15 @@ def _pictures(place: Path, samples: Samples, emit: EventSink) -> tuple[FileRef, 
     # Sorted first, so that the pick does not hang on the order of the file system.
     count = min(samples.count, len(files))
     picked = sorted(random.Random(samples.seed).sample(files, count))  # noqa: S311 (no secret)
-    key = json.dumps(["pictures", FRAMES_VERSION, [_state(file) for file in picked]])
 
     def make() -> list[bytes]:
         return [_npy(image) for image in _readable(picked, place, emit)]
 
-    return _cached(key, make)
+    return _cached(_pictures_key(picked), make)
+
+
+def _pictures_key(files: Sequence[Path]) -> str:
+    return json.dumps(["pictures", FRAMES_VERSION, [_state(file) for file in files]])
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -117,19 +153,27 @@ def _state(file: Path) -> list[str | int]:
 
 
 def _readable(files: Sequence[Path], place: Path, emit: EventSink) -> "list[NDArray[np.uint8]]":
-    import cv2
-    import numpy as np
-
     images: list[NDArray[np.uint8]] = []
     for file in files:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        image = _read_image(file)
         if image is None:
             emit(Note(f"{file} is no readable image and is left out", warning=True))
-            continue
-        images.append(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
+        else:
+            images.append(image)
     if not images:
         raise UsageError(f"no image in {place} can be read", hint="give .jpg or .png files")
     return images
+
+
+def _read_image(file: Path) -> "NDArray[np.uint8] | None":
+    """Read an image as ``uint8[H, W, 3]`` in RGB; ``None`` where it is none."""
+    import cv2
+    import numpy as np
+
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _drawn(samples: Samples) -> tuple[FileRef, ...]:

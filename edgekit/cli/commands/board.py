@@ -18,7 +18,7 @@ def up(target: str, in_json: bool) -> None:
     from edgekit.board import user_mode
     from edgekit.catalog.targets import load_target
     from edgekit.cli.output import make_output
-    from edgekit.report.boards import board_facts, board_lines
+    from edgekit.cli.views.boards import board_facts, board_lines
 
     with make_output(in_json=in_json) as output:
         running = user_mode.up(load_target(target), emit=output.emit)
@@ -44,7 +44,7 @@ def list_(in_json: bool) -> None:
     """List the virtual boards that are up."""
     from edgekit.board import user_mode
     from edgekit.cli.output import make_output
-    from edgekit.report.boards import board_facts, board_table
+    from edgekit.cli.views.boards import board_facts, board_table
 
     boards = user_mode.list_boards()
     output = make_output(in_json=in_json)

@@ -32,7 +32,7 @@ def add(
     """Keep the board at ADDRESS ([user@]host[:port]) under NAME."""
     from edgekit.app.inventory import add_to_inventory
     from edgekit.cli.output import make_output
-    from edgekit.report.inventory import entry_facts, entry_line
+    from edgekit.cli.views.inventory import entry_facts, entry_line
 
     entry = add_to_inventory(
         name, address, target=target, identity_file=identity, proxy_jump=proxy_jump, note=note
@@ -46,7 +46,7 @@ def list_(in_json: bool) -> None:
     """List the boards that are known by name."""
     from edgekit.catalog.devices import load_devices
     from edgekit.cli.output import make_output
-    from edgekit.report.inventory import entry_facts, entry_table
+    from edgekit.cli.views.inventory import entry_facts, entry_table
 
     entries = load_devices()
     output = make_output(in_json=in_json)
@@ -63,7 +63,7 @@ def probe(device: str, target: str | None, accept_new: bool, in_json: bool) -> N
     """Read what DEVICE is (a name, user@host, virtual or local), and which target fits it."""
     from edgekit.app.inventory import probe as run
     from edgekit.cli.output import make_output
-    from edgekit.report.inventory import facts_lines, probe_facts
+    from edgekit.cli.views.inventory import facts_lines, probe_facts
 
     with make_output(in_json=in_json) as output:
         found = run(device, target, accept_new=accept_new, emit=output.emit)

@@ -11,7 +11,7 @@ def rollback(target: str | None, device: str | None, accept_new: bool, in_json: 
     """Make what was active before on a device active again."""
     from edgekit.app.status import roll_back
     from edgekit.cli.output import make_output
-    from edgekit.report.status import status_facts, status_lines
+    from edgekit.cli.views.status import status_facts, status_lines
 
     with make_output(in_json=in_json) as output:
         found = roll_back(device, target, accept_new=accept_new, emit=output.emit)

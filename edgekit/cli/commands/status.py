@@ -11,7 +11,7 @@ def status(target: str | None, device: str | None, accept_new: bool, in_json: bo
     """Show what is active on a device, and what rollback would bring back."""
     from edgekit.app.status import device_status
     from edgekit.cli.output import make_output
-    from edgekit.report.status import status_facts, status_lines
+    from edgekit.cli.views.status import status_facts, status_lines
 
     with make_output(in_json=in_json) as output:
         found = device_status(device, target, accept_new=accept_new, emit=output.emit)
