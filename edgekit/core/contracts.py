@@ -3,12 +3,12 @@
 Plug-ins are found by name and imported when used; these contracts import nothing heavy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from edgekit.core.model import Model
+from edgekit.core.model import Model, TensorSpec
 from edgekit.core.names import EngineName, Precision
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
 
@@ -102,6 +102,62 @@ class Engine(Protocol):
 
         It is part of the cache key: equal text, equal model and equal toolbox lock mean equal
         files.
+        """
+
+
+class BuildJob(Protocol):
+    """What an engine's ``build.py`` works on, inside its toolbox.
+
+    ``build.py`` defines ``build(job: BuildJob) -> None``; edgekit itself is not importable
+    there. What the engine's files are called is agreed with its ``runner.py``.
+    """
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file in normal form."""
+
+    @property
+    def precision(self) -> Precision:
+        """The precision to build."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What :meth:`Engine.build_settings` returned, parsed."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The model's inputs."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The model's outputs."""
+
+    @property
+    def output(self) -> Path:
+        """Empty folder: every file left in it becomes part of the bundle."""
+
+    @property
+    def scratch(self) -> Path:
+        """Empty folder that is thrown away afterwards."""
+
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command in ``scratch``; return what it printed.
+
+        Raises:
+            RuntimeError: it failed; the message holds its last words.
+        """
+
+    def verify(
+        self, infer: Callable[[Mapping[str, Any]], Mapping[str, Any]], *, tolerance: float
+    ) -> None:
+        """Compare ``infer`` with ONNX Runtime on one seeded input.
+
+        Args:
+            infer: takes and gives arrays by name, in the model's own names and shapes.
+            tolerance: largest difference allowed, as a share of the output's largest value.
+
+        Raises:
+            RuntimeError: an output is missing, of another shape, not finite, or too far off.
         """
 
 
