@@ -1,0 +1,324 @@
+"""The measuring frame that every engine's runner stands in.
+
+A runner is a process of its own on the board: it loads one model, infers every frame once
+and keeps outputs and answers, then (for a bench) times the model alone and the whole way of
+a frame. It reads one job, prints progress as JSON lines, and leaves ``result.json``.
+
+Python 3.6 and NumPy; nothing else. No ``from __future__ import annotations``: it came with 3.7.
+"""
+
+import gc
+import json
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+import traceback
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from edgekit.onboard import steps
+
+Array = Any  # numpy.ndarray, whose types NumPy 1.19 cannot name
+Frame = Union[Array, Dict[str, Array]]
+
+_PROGRESS_INTERVAL_NS = 200_000_000  # five lines per second
+_NS = 1_000_000_000
+
+# perf_counter_ns came with Python 3.7.
+_clock_ns = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * _NS))
+
+
+class RunFailedError(Exception):
+    """The run cannot go on; the message is the process's last line on standard error."""
+
+
+def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None) -> int:
+    """Run the job named on the command line.
+
+    Args:
+        session_type: the engine's session: ``session_type(folder, job, precision, knobs)``
+            with ``run(inputs) -> outputs``, both dicts of name to array in the model's own
+            names, and ``versions() -> dict`` of the software that ran.
+        argv: command line without the program's name: the path of ``job.json``.
+
+    Returns:
+        Exit status: 0 if every inference succeeded, 1 otherwise, 2 for a wrong call.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1:
+        sys.stderr.write("usage: runner.pyz JOB.json\n")
+        return 2
+    # Whoever started us may have ignored it; ending on it needs no words.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with open(arguments[0], encoding="utf-8") as stream:
+            job = json.load(stream)
+        result = _Run(session_type, job).result()
+        _write_json(os.path.join(job["output"], "result.json"), result)
+    except KeyboardInterrupt:
+        return 130
+    except RunFailedError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(
+                type(error.__cause__), error.__cause__, error.__cause__.__traceback__
+            )
+        sys.stderr.write("%s\n" % error)
+        return 1
+    except Exception as error:  # noqa: BLE001 - the process border: a fault becomes one clear line
+        traceback.print_exc()
+        sys.stderr.write("the runner failed: %s\n" % _in_words(error))
+        return 1
+    return 0
+
+
+class _Run:
+    """One job, from loading to the last timed sample."""
+
+    def __init__(self, session_type: Callable[..., Any], job: Mapping[str, Any]) -> None:
+        self._job = job
+        self._output_folder = job["output"]
+        description = job["job"]
+        self._specs = description["outputs"]
+        self._preprocess = _step(steps.PREPROCESS, description["preprocess"])
+        self._postprocess = _step(steps.POSTPROCESS, description["postprocess"])
+        knobs = dict(job.get("knobs") or {})
+        if job.get("threads"):
+            knobs["threads"] = job["threads"]
+        knobs["threads"] = int(knobs.get("threads") or usable_cores())
+        started = _clock_ns()
+        try:
+            self._session = session_type(job["folder"], description, job["precision"], knobs)
+        except Exception as error:
+            raise RunFailedError(
+                "loading the %s %s model failed: %s"
+                % (job.get("engine", ""), job["precision"], _in_words(error))
+            ) from error
+        self._load_ns = _clock_ns() - started
+        self._threads = knobs["threads"]
+
+    def result(self) -> Dict[str, Any]:
+        """Do what the job asks; return the plain values of ``result.json``."""
+        frames = [_load_frame(path) for path in self._job["frames"]]
+        if not frames:
+            raise RunFailedError("the job names no frames")
+        outputs, answers = self._infer(frames)
+        model_ns, end_to_end_ns = [], []  # type: Tuple[List[int], List[int]]
+        if self._job["kind"] == "bench":
+            model_ns, end_to_end_ns = self._bench(frames)
+        versions = {"python": platform.python_version(), "numpy": np.__version__}
+        versions.update(self._session.versions())
+        return {
+            "model_ns": model_ns,
+            "end_to_end_ns": end_to_end_ns,
+            "load_ns": self._load_ns,
+            "memory_peak_bytes": memory_peak_bytes(),
+            "threads": self._threads,
+            "versions": versions,
+            "outputs": outputs,
+            "answers": answers,
+        }
+
+    def _infer(self, frames: Sequence[Frame]) -> Tuple[List[Dict[str, Any]], List[Any]]:
+        """Infer every frame once; keep each output tensor as a file, and the answers."""
+        progress = _Progress("infer", len(frames))
+        records, answers = [], []
+        for index, frame in enumerate(frames):
+            try:
+                outputs = self._checked(self._session.run(self._preprocess(frame)))
+                answers.append(self._postprocess(outputs, _shape_of(frame)))
+            except RunFailedError:
+                raise
+            except Exception as error:
+                raise RunFailedError(
+                    "inference on frame %d failed: %s" % (index, _in_words(error))
+                ) from error
+            for number, spec in enumerate(self._specs):
+                records.append(self._keep(index, number, spec["name"], outputs[spec["name"]]))
+            progress.report(index + 1, _clock_ns())
+        return records, answers
+
+    def _checked(self, outputs: Dict[str, Array]) -> Dict[str, Array]:
+        for spec in self._specs:
+            name, shape = spec["name"], tuple(spec["shape"])
+            if name not in outputs:
+                raise RunFailedError("the engine gave no output named %s" % name)
+            if outputs[name].shape != shape:
+                raise RunFailedError(
+                    "output %s has shape %s, the model says %s"
+                    % (name, list(outputs[name].shape), list(shape))
+                )
+        return outputs
+
+    def _keep(self, frame: int, number: int, name: str, array: Array) -> Dict[str, Any]:
+        path = "out-%d-%d.npy" % (frame, number)
+        np.save(os.path.join(self._output_folder, path), array)
+        record = {
+            "frame": frame,
+            "name": name,
+            "dtype": str(array.dtype),
+            "shape": list(array.shape),
+            "path": path,
+        }
+        if array.dtype.kind == "f":
+            wrong = int(array.size - np.count_nonzero(np.isfinite(array)))
+            if wrong:
+                record["non_finite"] = wrong
+                sys.stderr.write(
+                    "warning: output %s of frame %d has %d values that are NaN or infinite\n"
+                    % (name, frame, wrong)
+                )
+        return record
+
+    def _bench(self, frames: Sequence[Frame]) -> Tuple[List[int], List[int]]:
+        plan = self._job["plan"]
+        run, before, after = self._session.run, self._preprocess, self._postprocess
+        # One prepared input: the engine's time alone, without our loop's own work.
+        inputs = before(frames[0])
+        warmup = dict(plan, min_runs=plan["warmup_runs"], min_seconds=plan["warmup_seconds"])
+        ring = [(frame, _shape_of(frame)) for frame in frames]
+        position = [0]
+
+        def model() -> None:
+            run(inputs)
+
+        def end_to_end() -> None:
+            frame, shape = ring[position[0] % len(ring)]
+            position[0] += 1
+            after(run(before(frame)), shape)
+
+        try:
+            _timed(model, warmup, "warmup")
+            model_ns = _timed(model, plan, "model")
+            _timed(end_to_end, dict(warmup, min_runs=1, min_seconds=0), "warmup")
+            return model_ns, _timed(end_to_end, plan, "end_to_end")
+        except Exception as error:
+            raise RunFailedError(
+                "inference failed while it was timed: %s" % _in_words(error)
+            ) from error
+
+
+def _timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List[int]:
+    """Call until both minima are met or ``max_seconds`` are over; return each call's ns."""
+    samples = []  # type: List[int]
+    keep, clock = samples.append, _clock_ns
+    min_runs = max(1, int(plan["min_runs"]))
+    progress = _Progress(phase, min_runs)
+    gc.collect()
+    gc.disable()
+    try:
+        started = clock()
+        enough = started + int(plan["min_seconds"] * _NS)
+        limit = started + int(plan["max_seconds"] * _NS)
+        runs = 0
+        while True:
+            before = clock()
+            call()
+            after = clock()
+            keep(after - before)
+            runs += 1
+            if (runs >= min_runs and after >= enough) or after >= limit:
+                break
+            # Between two samples, never inside one.
+            if after >= progress.due_ns:
+                progress.report(runs, after)
+    finally:
+        gc.enable()
+    progress.last(runs)
+    return samples
+
+
+class _Progress:
+    """Progress lines, five per second at most."""
+
+    def __init__(self, phase: str, total: int) -> None:
+        self._phase = phase
+        self._total = total
+        self.due_ns = _clock_ns() + _PROGRESS_INTERVAL_NS
+
+    def report(self, done: int, now_ns: int) -> None:
+        """Print a line if one is due."""
+        if now_ns >= self.due_ns:
+            self.due_ns = now_ns + _PROGRESS_INTERVAL_NS
+            self.last(done)
+
+    def last(self, done: int) -> None:
+        """Print a line."""
+        line = {
+            "event": "progress",
+            "done": done,
+            "total": max(done, self._total),
+            "phase": self._phase,
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return os.cpu_count() or 1
+
+
+def memory_peak_bytes() -> int:
+    """Return this process's peak resident set in bytes.
+
+    ``VmHWM`` begins anew with exec; ``ru_maxrss`` would still count the process that forked us.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _step(table: Mapping[str, Callable[..., Any]], description: Mapping[str, Any]) -> Any:
+    name = description["name"]
+    if name not in table:
+        raise RunFailedError(
+            "this runner has no step named %s (it has: %s)" % (name, ", ".join(sorted(table)))
+        )
+    return table[name](description.get("parameters") or {})
+
+
+def _load_frame(path: str) -> Frame:
+    """Read ``uint8[H, W, 3]`` from .npy, or named tensors from .npz."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError) as error:
+        raise RunFailedError("cannot read frame %s: %s" % (path, error)) from error
+
+
+def _shape_of(frame: Frame) -> Tuple[int, ...]:
+    return frame.shape if isinstance(frame, np.ndarray) else ()
+
+
+def _in_words(error: BaseException) -> str:
+    first = str(error).strip().splitlines()
+    return "%s: %s" % (type(error).__name__, first[0]) if first else type(error).__name__
+
+
+def _write_json(path: str, value: Mapping[str, Any]) -> None:
+    temporary = path + ".part"
+    with open(temporary, "w", encoding="utf-8") as stream:
+        json.dump(value, stream, default=_plain)
+    os.replace(temporary, path)
+
+
+def _plain(value: Any) -> Any:
+    """Turn what steps may answer with, NumPy's scalars and arrays, into JSON's values."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError("%s is not a JSON value" % type(value).__name__)
