@@ -1,0 +1,1 @@
+"""One isolated, hash-locked environment per engine, and what is built and fetched with it."""

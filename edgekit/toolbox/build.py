@@ -1,0 +1,184 @@
+"""A model built for an engine, once per model, precision, settings, lock and build script."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
+from edgekit.core.bundle import BundleFile
+from edgekit.core.contracts import Engine
+from edgekit.core.errors import BuildError
+from edgekit.core.events import EventSink, StepFinished, StepStarted
+from edgekit.core.model import Model
+from edgekit.core.names import Precision
+from edgekit.core.target import Target
+from edgekit.toolbox.environments import environment, lock_sha256
+from edgekit.toolbox.process import last_lines, new_log, run_logged
+
+_RUN_BUILD: Final = Path(__file__).with_name("run_build.py")
+_TIMEOUT_S: Final = 3600.0
+
+
+def build(
+    engine: Engine,
+    model: Model,
+    precision: Precision,
+    target: Target,
+    *,
+    emit: EventSink,
+    timeout_s: float = _TIMEOUT_S,
+) -> tuple[BundleFile, ...]:
+    """Return the engine's files for ``model``; build them if they are not there.
+
+    A second call with nothing changed starts no process and imports nothing heavy. The
+    engine's toolbox is made on first use.
+
+    Args:
+        engine: whose ``build.py`` runs.
+        model: in normal form.
+        precision: one of the engine's.
+        target: for what board; it counts only through ``engine.build_settings``.
+        emit: told of the steps.
+        timeout_s: after which the build is killed.
+
+    Raises:
+        ToolboxError: the toolbox cannot be made.
+        BuildError: the build failed, was killed, or took too long.
+    """
+    settings = engine.build_settings(model, precision, target)
+    key = json.dumps(
+        {
+            "engine": engine.name,
+            "model": model.onnx.sha256,
+            "inputs": [asdict(spec) for spec in model.inputs],
+            "outputs": [asdict(spec) for spec in model.outputs],
+            "precision": precision,
+            "settings": settings,
+            "toolbox": [engine.toolbox.python, lock_sha256(engine.toolbox)],
+            "scripts": [_digest(engine.build_script), _digest(_RUN_BUILD)],
+        },
+        sort_keys=True,
+    )
+    step = f"build:{engine.name}:{precision}"
+    emit(StepStarted(step, f"Build {model.name} for {engine.name} {precision}"))
+    cache = KeyedCache(cache_root() / "builds")
+    held = cache.get(key)
+    files = _read(held) if held is not None else None
+    if files is not None:
+        emit(StepFinished(step, "cached"))
+        return files
+    if held is not None:
+        cache.discard(key)  # damaged: something outside edgekit changed it
+    try:
+        python = environment(engine.toolbox, emit=emit).python
+        worker = _Worker(engine, model, precision, settings, python, timeout_s)
+        folder = cache.build(key, worker.fill, emit=emit, subject=f"{model.name} for {engine.name}")
+        files = _read(folder)
+        if files is None:
+            raise BuildError(  # noqa: TRY301 - it ends the step like any other failure
+                f"what {engine.name} built in {folder} cannot be read back"
+            )
+    except BaseException:
+        emit(StepFinished(step, "failed", ok=False))
+        raise
+    emit(StepFinished(step, f"{sum(file.size_bytes for file in files) / 1e6:.1f} MB"))
+    return files
+
+
+class _Worker:
+    """One run of an engine's ``build.py`` inside its toolbox."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        model: Model,
+        precision: Precision,
+        settings: str,
+        python: Path,
+        timeout_s: float,
+    ) -> None:
+        self._engine = engine
+        self._model = model
+        self._precision = precision
+        self._settings = settings
+        self._python = python
+        self._timeout_s = timeout_s
+        self._what = f"{engine.name} {precision} could not be built from {model.name}"
+
+    def fill(self, folder: Path) -> None:
+        """Run the build; leave ``files/`` and ``result.json`` in ``folder``."""
+        log = new_log(cache_root() / "logs", f"build-{self._engine.name}-{self._precision}")
+        output = folder / "files"
+        output.mkdir()
+        with tempfile.TemporaryDirectory(prefix="edgekit-build-") as scratch:
+            job = folder / "job.json"
+            job.write_text(json.dumps(self._job(output, Path(scratch))), encoding="utf-8")
+            command = [str(self._python), "-I", "-B", str(_RUN_BUILD), str(job)]
+            try:
+                status = run_logged(command, log, timeout_s=self._timeout_s)
+            except (TimeoutError, OSError) as error:
+                raise BuildError(f"{self._what}: {error}", hint=f"log: {log}") from error
+        job.unlink()
+        self._judge(folder, status, log)
+
+    def _job(self, output: Path, scratch: Path) -> Mapping[str, Any]:
+        return {
+            "script": str(self._engine.build_script),
+            "model": str(self._model.onnx.path),
+            "precision": self._precision,
+            "settings": json.loads(self._settings),
+            "inputs": [asdict(spec) for spec in self._model.inputs],
+            "outputs": [asdict(spec) for spec in self._model.outputs],
+            "output": str(output),
+            "scratch": str(scratch),
+        }
+
+    def _judge(self, folder: Path, status: int, log: Path) -> None:
+        result = _result(folder)
+        if result is None:
+            ended = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
+            raise BuildError(
+                f"{self._what}: the worker {ended}\n{last_lines(log)}\n  log: {log}",
+                hint="a worker killed by signal 9 most often ran out of memory"
+                if status < 0
+                else None,
+            )
+        if "error" in result:
+            raise BuildError(
+                f"{self._what}: {result['error']}",
+                hint=f"try another engine (--engine); the whole log: {log}",
+            )
+
+
+def _result(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def _read(folder: Path) -> tuple[BundleFile, ...] | None:
+    """Return the files of a finished build, ``None`` if they are not what they were."""
+    result = _result(folder)
+    if result is None or not isinstance(result.get("files"), list):
+        return None
+    files = []
+    for entry in result["files"]:
+        path = folder / "files" / entry["path"]
+        try:
+            intact = sha256_of(path) == entry["sha256"]
+        except OSError:
+            return None
+        if not intact:
+            return None
+        files.append(BundleFile(entry["path"], entry["sha256"], entry["size_bytes"], path))
+    return tuple(files)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,172 @@
+"""Run one engine's ``build.py``: this file runs inside the toolbox, alone.
+
+    python run_build.py JOB.json
+
+Standard library only, and NumPy and ONNX Runtime where a build verifies itself; edgekit is not
+importable here. The job names everything; ``result.json`` beside it says what came out::
+
+    {"files": [{"path", "sha256", "size_bytes"}], "versions": {"ncnn": "..."}}
+    {"error": "what went wrong, in one line"}
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_LAST_LINES = 8
+_SEED = 20261121
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Name, dtype and shape, as ``edgekit.core.model.TensorSpec``."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build, as ``edgekit.core.contracts.BuildJob`` describes it."""
+
+    model: Path
+    precision: str
+    settings: Mapping[str, Any]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    output: Path
+    scratch: Path
+
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command in the scratch folder; return what it printed."""
+        print("+", *command, flush=True)  # noqa: T201 - standard output is the build's log
+        done = subprocess.run(
+            command,
+            cwd=self.scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        text = done.stdout.decode(errors="replace")
+        print(text, flush=True)  # noqa: T201 - as above
+        if done.returncode != 0:
+            last = " | ".join(text.strip().splitlines()[-_LAST_LINES:])
+            how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
+            raise RuntimeError(f"{Path(command[0]).name} ended with {how}: {last}")
+        return text
+
+    def verify(
+        self, infer: Callable[[Mapping[str, Any]], Mapping[str, Any]], *, tolerance: float
+    ) -> None:
+        """Compare ``infer`` with ONNX Runtime on one seeded input."""
+        import numpy as np
+
+        inputs = self._seeded_inputs()
+        expected = self._reference(inputs)
+        got = infer(inputs)
+        for spec in self.outputs:
+            if spec.name not in got:
+                raise RuntimeError(f"output {spec.name} is missing from what was built")
+            wanted, found = expected[spec.name], got[spec.name]
+            if found.shape != wanted.shape:
+                raise RuntimeError(f"output {spec.name} has shape {found.shape}, not {spec.shape}")
+            if not np.isfinite(found).all():
+                raise RuntimeError(f"output {spec.name} holds NaN or infinite values")
+            scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-6)
+            far = float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0)) / scale
+            print(f"output {spec.name}: off by {far:.3g} of its largest value")  # noqa: T201
+            if far > tolerance:
+                raise RuntimeError(
+                    f"output {spec.name} is off by {far:.3g} of its largest value, "
+                    f"more than {tolerance:.3g}: the conversion is wrong"
+                )
+
+    def _seeded_inputs(self) -> dict[str, Any]:
+        import numpy as np
+
+        random = np.random.default_rng(_SEED)
+        # Pictures and features lie in 0..1; whole numbers are indices, of which 0 always exists.
+        return {
+            spec.name: random.random(spec.shape, np.float32)
+            if spec.dtype == "float32"
+            else np.zeros(spec.shape, spec.dtype)
+            for spec in self.inputs
+        }
+
+    def _reference(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(self.model), providers=["CPUExecutionProvider"])
+        names = [spec.name for spec in self.outputs]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def main() -> int:
+    """Build what the job on the command line says; write ``result.json``."""
+    path = Path(sys.argv[1])
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    job = Job(
+        model=Path(raw["model"]),
+        precision=raw["precision"],
+        settings=raw["settings"],
+        inputs=_tensors(raw["inputs"]),
+        outputs=_tensors(raw["outputs"]),
+        output=Path(raw["output"]),
+        scratch=Path(raw["scratch"]),
+    )
+    result: dict[str, Any]
+    try:
+        _load(Path(raw["script"])).build(job)
+        files = _files(job.output)
+        if not files:
+            raise RuntimeError("the build ended without an error and left no file")  # noqa: TRY301 - one handler for all
+        result = {"files": files, "versions": _versions()}
+    except Exception as error:  # noqa: BLE001 - the process border: a fault becomes a result
+        traceback.print_exc()
+        result = {"error": str(error).strip() or type(error).__name__}
+    path.with_name("result.json").write_text(json.dumps(result), encoding="utf-8")
+    return 1 if "error" in result else 0
+
+
+def _tensors(raw: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in raw)
+
+
+def _load(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("engine_build", script)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{script} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _files(folder: Path) -> list[dict[str, str | int]]:
+    files: list[dict[str, str | int]] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            name = path.relative_to(folder).as_posix()
+            files.append({"path": name, "sha256": digest, "size_bytes": path.stat().st_size})
+    return files
+
+
+def _versions() -> dict[str, str]:
+    found = importlib.metadata.distributions()
+    return {item.metadata["Name"]: item.version for item in found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

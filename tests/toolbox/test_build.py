@@ -1,0 +1,82 @@
+"""Builds: cached by content, and every way to fail is a BuildError with its words."""
+
+import subprocess
+
+import pytest
+
+from edgekit.core.errors import BuildError
+from edgekit.core.events import StepFinished, ignore
+from edgekit.toolbox.build import build
+
+pytestmark = pytest.mark.toolbox
+
+WRITE = "(job.output / 'model.bin').write_bytes(b'12345')"
+
+
+def test_build_gives_files_with_hashes(engine, model, target):
+    (file,) = build(engine(WRITE), model, "fp32", target, emit=ignore)
+    assert file.path == "model.bin"
+    assert file.size_bytes == 5
+    assert file.source.read_bytes() == b"12345"
+    assert len(file.sha256) == 64
+
+
+def test_second_build_starts_no_process(engine, model, target, monkeypatch):
+    made = build(engine(WRITE), model, "fp32", target, emit=ignore)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    events = []
+    assert build(engine(WRITE), model, "fp32", target, emit=events.append) == made
+    assert events[-1] == StepFinished("build:onnxruntime:fp32", "cached")
+
+
+@pytest.mark.parametrize("what", ["precision", "settings", "script"])
+def test_build_of_something_else_is_another_build(engine, model, target, what):
+    body = "(job.output / 'm').write_text(job.precision + str(job.settings))"
+    first = build(engine(body), model, "fp32", target, emit=ignore)
+    changed = engine(body + "  # changed" if what == "script" else body)
+    changed.settings = '{"a":1}' if what == "settings" else "{}"
+    precision = "fp16" if what == "precision" else "fp32"
+    second = build(changed, model, precision, target, emit=ignore)
+    assert first[0].source != second[0].source
+
+
+def test_damaged_build_is_built_again(engine, model, target):
+    (file,) = build(engine(WRITE), model, "fp32", target, emit=ignore)
+    file.source.write_bytes(b"54321 and more")
+    (again,) = build(engine(WRITE), model, "fp32", target, emit=ignore)
+    assert again.source.read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise RuntimeError('operator Wobble is unknown')", "operator Wobble is unknown"),
+        ("pass", "left no file"),
+        ("job.run(['false'])", "false ended with 1"),
+        ("job.run(['sh', '-c', 'echo last words; kill -9 $$'])", "last words"),
+        ("os.write(2, b'about to die\\n'); os.kill(os.getpid(), signal.SIGKILL)", "about to die"),
+        ("import edgekit", "No module named 'edgekit'"),
+    ],
+)
+def test_failed_build_says_why_and_leaves_nothing(engine, model, target, cache, body, words):
+    events = []
+    with pytest.raises(BuildError) as caught:
+        build(engine(body), model, "fp32", target, emit=events.append)
+    assert words in caught.value.message
+    assert "onnxruntime fp32 could not be built from m" in caught.value.message
+    assert str(cache / "logs") in caught.value.message + (caught.value.hint or "")
+    assert events[-1] == StepFinished("build:onnxruntime:fp32", "failed", ok=False)
+    folders = [item for item in (cache / "builds").iterdir() if not item.name.startswith(".")]
+    assert folders == []
+
+
+def test_build_that_takes_too_long_is_killed_with_its_children(engine, model, target, tmp_path):
+    pid = tmp_path / "pid"
+    body = f"job.run(['sh', '-c', 'echo $$ > {pid}; exec sleep 600'])"
+    with pytest.raises(BuildError) as caught:
+        build(engine(body), model, "fp32", target, emit=ignore, timeout_s=1.5)
+    assert "longer than 1.5 s" in caught.value.message
+    if pid.exists():
+        status = subprocess.run(["ps", "-o", "stat=", "-p", pid.read_text().strip()],
+                                capture_output=True, text=True, check=False).stdout  # fmt: skip
+        assert status.strip() in {"", "Z", "Zs"}
