@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.board.apt_sources import (
@@ -76,6 +76,7 @@ def test_deb822_leaves_out_source_packages_and_broken_stanzas():
     assert parse_deb822(" lost continuation\nno field here\n\nTypes: deb\n") == ()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_parsers_take_any_text(text):
     parse_one_line(text)
@@ -85,6 +86,7 @@ def test_parsers_take_any_text(text):
 _WORD = st.from_regex(r"[a-z][a-z0-9./-]{0,12}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(
     _WORD, _WORD, st.lists(_WORD, min_size=1, max_size=4), st.sampled_from(["", "[arch=arm64] "])
 )
@@ -93,6 +95,7 @@ def test_one_line_gives_back_what_was_written(uri, suite, components, options):
     assert parse_one_line(line) == (AptSource(uri, suite, tuple(components)),)
 
 
+@settings(deadline=None)
 @given(_WORD, st.lists(_WORD, min_size=1, max_size=3, unique=True), st.lists(_WORD, max_size=3))
 def test_deb822_gives_back_what_was_written(uri, suites, components):
     text = (

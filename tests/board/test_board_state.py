@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.board.privilege import Privilege
@@ -38,6 +38,7 @@ def test_state_with_a_wrong_type_counts_as_none(tmp_path):
     assert read_state(tmp_path) is None
 
 
+@settings(deadline=None)
 @given(cut=st.integers(min_value=0, max_value=200))
 def test_state_cut_short_counts_as_none(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("state")
