@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from edgekit.catalog.cache import ContentStore, KeyedCache, cache_root
 from edgekit.catalog.settings import data_folders
 from edgekit.core.errors import UsageError
-from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
+from edgekit.core.events import EventSink, Note, StepFinished, StepStarted
 from edgekit.core.model import FileRef, Model
 from edgekit.core.recipe import Recipe, Samples
 
@@ -54,18 +54,7 @@ def load_frames(
 
 
 def frames_of(images: Sequence[Path]) -> tuple[FileRef, ...]:
-    """Return the user's own images as frames, in the order given.
-
-    Each is a ``.npy`` of ``uint8[H, W, 3]`` in RGB.
-
-    Raises:
-        UsageError: one of them cannot be read as an image.
-    """
-    return tuple(_pictures(image, Samples(kind="images", count=1), ignore)[0] for image in images)
-
-
-def frames_of(images: Sequence[Path]) -> tuple[FileRef, ...]:
-    """Return one frame for each of the user's images, in their order.
+    """Return one frame, ``uint8[H, W, 3]`` in RGB, for each of the user's images, in their order.
 
     Raises:
         UsageError: an image is not there or cannot be read.

@@ -9,7 +9,7 @@ from edgekit.core.errors import UsageError
 from edgekit.core.events import Note, ignore
 from edgekit.core.model import FileRef, Model, Pipeline, TensorSpec
 from edgekit.core.recipe import Samples
-from edgekit.prepare.frames import load_frames
+from edgekit.prepare.frames import frames_of, load_frames
 
 SAMPLES = Samples(kind="images", path="things/val", count=3, seed=5)
 
@@ -137,3 +137,16 @@ def test_bare_tensors_are_drawn_from_the_seed():
 def test_images_for_bare_tensors_are_refused(pictures):
     with pytest.raises(UsageError, match="bare tensors"):
         frames(tiny_models.recipe("tensor"), images=pictures)
+
+
+def test_each_image_given_is_one_frame_in_its_order(pictures):
+    given = [pictures / "4.png", pictures / "1.png", pictures / "4.png"]
+    assert [np.load(frame.path).shape[0] for frame in frames_of(given)] == [8, 5, 8]
+
+
+@pytest.mark.parametrize("content", [None, b"broken"])
+def test_image_that_cannot_be_read_is_refused(pictures, tmp_path, content):
+    if content:
+        (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UsageError, match=r"a\.jpg"):
+        frames_of([pictures / "1.png", tmp_path / "a.jpg"])
