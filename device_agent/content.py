@@ -46,9 +46,9 @@ def missing(call: "Call") -> "Answer":
 def _wanted(call: "Call") -> "List[Tuple[str, int]]":
     wanted = []
     for entry in call.arg("content", list):
-        if not isinstance(entry, list) or len(entry) != len(("sha256", "size_bytes")):
+        if not isinstance(entry, list) or [type(part) for part in entry] != [str, int]:
             raise VerbError("bad_request", f"missing: {entry!r} is not [sha256, size_bytes]")
-        wanted.append((check_sha256(entry[0]), int(entry[1])))
+        wanted.append((check_sha256(entry[0]), entry[1]))
     return wanted
 
 
@@ -135,9 +135,9 @@ def _settle(layout: "Layout", sha256: str, digest: str) -> None:
             f"content announced as {sha256} arrived as {digest} and was thrown away",
             {"sha256": sha256, "arrived": digest},
         )
-    durable.checkpoint("chmod", partial)
-    os.chmod(partial, 0o444)
-    durable.publish(partial, layout.content(sha256))
+    place = layout.content(sha256)
+    durable.publish(partial, place)
+    os.chmod(place, 0o444)  # after the rename: a partial file must stay one that can be resumed
 
 
 def get(call: "Call") -> "Answer":

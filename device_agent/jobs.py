@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from device_agent.server import Answer, Call
 
 RUNNER = "runner.pyz"
-_KEPT_JOBS = 4
+_KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
 _KINDS = ("bench", "infer")
 
 
@@ -52,7 +52,7 @@ def run(call: "Call") -> "Answer":
 
 def _make_job_folder(layout: "Layout") -> "List[str]":
     for old in sorted(os.listdir(layout.jobs))[:-_KEPT_JOBS]:
-        durable.discard(layout.job(old))
+        durable.discard(os.path.join(layout.jobs, old))
     job = f"{int(time.time() * 1e6)}-{os.getpid()}"
     folder = layout.job(job)
     durable.make_folder(folder)

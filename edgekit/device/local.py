@@ -27,6 +27,7 @@ class LocalStream:
         self._stdin = process.stdin.fileno()
         self._stdout = process.stdout.fileno()
         self._errors = errors
+        self._said = ""
 
     def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; ``b""`` at the end."""
@@ -48,7 +49,7 @@ class LocalStream:
     def diagnostics(self) -> str:
         """Return the end of what the agent wrote to standard error so far."""
         if self._errors.closed:
-            return ""
+            return self._said
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - _DIAGNOSTICS_BYTES))
         return self._errors.read().decode(errors="replace")
@@ -64,6 +65,7 @@ class LocalStream:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._said = self.diagnostics()
         self._errors.close()
         return process.returncode
 

@@ -138,7 +138,9 @@ def test_python_2_is_told_that_it_is_too_old(agent):
     found = sorted((Path.home() / ".pyenv/versions").glob("2.7.*/bin/python2.7"))
     if not found:
         pytest.skip("no Python 2.7 in pyenv")
-    ended = subprocess.run([str(found[0]), str(agent)], capture_output=True, check=False)
+    ended = subprocess.run(
+        [str(found[0]), str(agent)], capture_output=True, check=False, env={"PATH": "/nowhere"}
+    )
     assert ended.returncode == 97
     assert b"fail old-python 2.7" in ended.stdout
 

@@ -86,9 +86,11 @@ def test_login_banner_before_the_greeting_is_skipped(device_root):
         client.close()
 
 
-def test_login_that_refuses_commands_is_told_with_its_last_words(device_root):
-    with pytest.raises(AgentError, match="account is not available") as caught:
-        AgentClient.start(Wrapped(device_root, "echo This account is not available; exit 1"))
+@pytest.mark.parametrize("aside", ["", " >&2"])
+def test_login_that_refuses_commands_is_told_with_its_last_words(device_root, aside):
+    refusal = f"echo This account is not available{aside}; exit 1"
+    with pytest.raises(AgentError, match=r"status 1 .*account is not available") as caught:
+        AgentClient.start(Wrapped(device_root, refusal))
     assert caught.value.hint
 
 
@@ -129,10 +131,23 @@ def test_python_that_is_too_old_is_named(device_root, bare_path, without_usual_p
     old = sorted(Path.home().glob(".pyenv/versions/2.7.*/bin/python2.7"))
     if not old:
         pytest.skip("no Python 2.7 in pyenv")
-    (bare_path / "python3").write_text(f'#!/bin/sh\nshift 2\nexec {old[0]} "$@"\n')
+    (bare_path / "python3").write_text(f'#!/bin/sh\nshift 3\nexec {old[0]} "$@"\n')
     (bare_path / "python3").chmod(0o755)
     with pytest.raises(NoPythonError, match=r"Python 2\.7"):
         connect(LocalAddress(root=device_root))
+
+
+def test_newer_python_takes_over_from_one_that_is_too_old(
+    device_root, bare_path, without_usual_pythons
+):
+    old = sorted(Path.home().glob(".pyenv/versions/2.7.*/bin/python2.7"))
+    if not old:
+        pytest.skip("no Python 2.7 in pyenv")
+    (bare_path / "python3").write_text(f'#!/bin/sh\nshift 3\nexec {old[0]} "$@"\n')
+    (bare_path / "python3").chmod(0o755)
+    (bare_path / "python3.11").symlink_to(sys.executable)
+    with connect(LocalAddress(root=device_root)) as device:
+        assert device.facts.pythons[0].version.startswith("3.11.")
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path):

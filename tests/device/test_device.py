@@ -388,3 +388,12 @@ def test_check_target_refuses_another_architecture_and_another_board(device):
         check_target(device.facts, board)
     facts = dataclasses.replace(device.facts, compatible=("radxa,rock3a", "rockchip,rk3566"))
     check_target(facts, board)
+
+
+def test_run_keeps_no_more_than_the_last_jobs(device, workshop, device_root):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    (device_root / "jobs/.doomed-1").mkdir()  # as a power cut may leave
+    for _time in range(4):
+        device.run(bundle.identity, RunRequest("infer", ()))
+    assert len(list((device_root / "jobs").iterdir())) == 2
