@@ -163,9 +163,14 @@ def _write(
 ) -> int:
     done = held
     told_at = 0.0
-    with wanted.part.open("ab" if held else "wb") as stream:
+    with wanted.part.open("ab" if held else "wb", buffering=0) as stream:
         while chunk := response.read(_CHUNK_BYTES):
-            stream.write(chunk)
+            try:
+                rest = memoryview(chunk)
+                while rest:  # an unbuffered write may take only a part
+                    rest = rest[stream.write(rest) :]
+            except OSError as error:  # a full disk, which another attempt would not empty
+                raise DownloadError(f"cannot write {wanted.part}: {error.strerror}") from error
             done += len(chunk)
             if total is not None and done > total:
                 raise DownloadError(f"{wanted.url} sends more than {total:,} bytes")

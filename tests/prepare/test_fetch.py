@@ -5,6 +5,7 @@ import hashlib
 import re
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -132,6 +133,22 @@ def test_url_is_fetched_once_with_progress(server, events, own_cache):
     assert events.of(StepFinished)[-1].detail == "cached"
     assert len(server.asked) == 1
     assert parts(own_cache) == []
+
+
+def test_two_at_once_fetch_it_once(server, events):
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: fetch_model(source(server), emit=events), range(2)))
+    assert both[0] == both[1]
+    assert len(server.asked) == 1
+
+
+def test_full_disk_is_not_tried_again(server, monkeypatch, patience, tmp_path, own_cache):
+    full = own_cache / "partial" / f"{SHA256}.part"
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    with pytest.raises(FetchError, match="No space left on device"):
+        fetch_model(source(server), emit=ignore, patience=patience)
+    assert len(server.asked) == 1
 
 
 def test_connection_broken_in_the_body_is_resumed(server, patience, pauses, own_cache):
