@@ -158,7 +158,12 @@ class Link:
     def _judge(self) -> None:
         """Close a link that is silent for too long; never waits on the link itself."""
         pause_s = min(1.0, self.limits.lost_after_s / 10)
+        woken = time.monotonic()
         while not self._closing.wait(pause_s) and self.transport.is_active():
+            slept_s, woken = time.monotonic() - woken, time.monotonic()
+            if slept_s > pause_s + self.limits.ask_after_s:
+                # It was this process that stopped (Ctrl-Z): the host has a right to be asked.
+                self.transport.packetizer.heard = woken
             silence_s = self._silence_s()
             if silence_s > self.limits.lost_after_s:
                 self.silent_s = silence_s

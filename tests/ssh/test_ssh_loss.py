@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,6 +15,30 @@ from edgekit.device.ssh import SshTransport
 from edgekit.device.ssh_link import Limits
 
 pytestmark = pytest.mark.usefixtures("own_home")
+
+CHILD = """
+import sys
+from pathlib import Path
+from edgekit.device.address import SshAddress
+from edgekit.device.ssh import SshTransport
+from edgekit.device.ssh_link import Limits
+_, user, port, key, known = sys.argv
+address = SshAddress(
+    "127.0.0.1", user=user, port=int(port), identity_file=Path(key), known_hosts=Path(known)
+)
+transport = SshTransport(address, limits=Limits(ask_after_s=0.5, lost_after_s=2.0, end_s=2.0))
+stream = transport.open(["sh", "-c", "read x; echo $x; cat"])
+print("up", flush=True)
+try:
+    sys.stdin.readline()
+    stream.write(b"still there\\n")
+    print(stream.read(100).decode(), flush=True)
+    stream.read(1)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+finally:
+    transport.close()
+"""
 
 QUICK = Limits(ask_after_s=0.5, lost_after_s=2.0, end_s=2.0)
 # Far above QUICK.lost_after_s: whether it comes at all is tested, not how fast.
@@ -151,3 +177,38 @@ def test_handshake_that_breaks_leaves_no_thread():
     for left in set(threading.enumerate()) - before:
         left.join(5)
     assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture
+def child(sshd):
+    """A process of its own that holds a link."""
+    words = (sshd.user, str(sshd.port), str(sshd.identity), str(sshd.known_hosts))
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    ) as process:
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.slow
+def test_process_that_was_stopped_keeps_its_link(child):
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(QUICK.lost_after_s * 2)
+    child.send_signal(signal.SIGCONT)
+    child.stdin.write(b"\n")
+    assert child.stdout.readline() == b"still there\n"
+
+
+def test_interrupt_while_reading_ends_the_process_cleanly(child):
+    child.stdin.write(b"\n")
+    assert child.stdout.readline() == b"still there\n"
+    assert child.stdout.readline() == b"\n"
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == b"interrupted\n"
+    assert child.wait(BOUND_S) == 0
+    assert child.stderr.read() == b""
