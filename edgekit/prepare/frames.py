@@ -22,6 +22,7 @@ STEP: Final = "frames"
 FRAMES_VERSION: Final = 1
 _SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})
 _DEFAULT: Final = Samples(kind="shapes")
+_DEFAULT_TENSORS: Final = Samples(kind="shapes", count=4)  # each may be as large as many images
 _LIST: Final = "frames.json"
 
 
@@ -78,13 +79,13 @@ def frames_of(images: Sequence[Path]) -> tuple[FileRef, ...]:
 def _load(
     recipe: Recipe, model: Model, images: Path | None, emit: EventSink
 ) -> tuple[tuple[FileRef, ...], str]:
-    samples = recipe.samples or _DEFAULT
     if model.pipeline.preprocess.name == "tensor":
         if images is not None:
             raise UsageError(
                 f"{recipe.name} takes bare tensors, not images", hint="leave out --images"
             )
-        return _tensors(model, samples), "seeded tensors"
+        return _tensors(model, recipe.samples or _DEFAULT_TENSORS), "seeded tensors"
+    samples = recipe.samples or _DEFAULT
     if images is not None:
         return _pictures(images, samples, emit), f"images of {images}"
     if samples.kind == "images":

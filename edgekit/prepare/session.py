@@ -1,5 +1,6 @@
 """ONNX Runtime on the host: the float reference, and the judge of every rewriting."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ class Reference:
             )
         except Exception as error:
             raise ModelError(
-                f"ONNX Runtime cannot load {what}: {_first_line(error)}",
+                f"ONNX Runtime cannot load {what}: {_in_words(error)}",
                 hint="see that the graph is right and all its operators are ONNX's own",
             ) from error
         self._names = [output.name for output in self._session.get_outputs()]
@@ -52,7 +53,7 @@ class Reference:
             outputs = self._session.run(self._names, dict(inputs))
         except Exception as error:
             raise ModelError(
-                f"ONNX Runtime cannot run {self._what}: {_first_line(error)}",
+                f"ONNX Runtime cannot run {self._what}: {_in_words(error)}",
                 hint="the graph contradicts itself at this input size: try another --size, or "
                 "export the model at the size wanted",
             ) from error
@@ -109,5 +110,12 @@ def _options() -> "onnxruntime.SessionOptions":
     return options
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _in_words(error: Exception) -> str:
+    """Return ONNX Runtime's message without its codes and the places in its source."""
+    lines = str(error).strip().splitlines()
+    text = _CODES.sub("", lines[0]) if lines else type(error).__name__
+    return _PLACES.sub("", text)
+
+
+_CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Non-zero status code returned while )?")
+_PLACES = re.compile(r"Status Message: \S+\.(h|cc|cpp):\d+ .*? was false\. ")

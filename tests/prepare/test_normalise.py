@@ -167,6 +167,14 @@ def test_open_batch_alone_becomes_one(tmp_path):
     assert model.inputs[0].shape == (1, 3, 32, 32)
 
 
+def test_baked_reshape_is_refused_by_name(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        prepare(tiny_models.yolov5(), tiny_models.recipe("tensor"), tmp_path, size=(96, 96))
+    assert "Reshape" in caught.value.message
+    assert "onnxruntime_src" not in caught.value.message
+    assert "--size" in str(caught.value.hint)
+
+
 def test_baked_size_is_refused(tmp_path):
     source = tiny_models.baked_classifier(32)
     with pytest.raises(ModelError, match="input size"):
