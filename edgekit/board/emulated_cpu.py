@@ -19,7 +19,7 @@ from edgekit.core.names import Architecture
 from edgekit.core.target import Target
 
 _V8_0: Final = ("cortex-a72", "cortex-a57", "cortex-a53", "cortex-a35")
-# All three are ARMv8.2 with half precision and dot product, exactly as Cortex-A55 has it.
+# Both are ARMv8.2 with half precision and dot product: the instructions that Cortex-A55 has.
 _V8_2: Final = ("cortex-a76", "neoverse-n1")
 # Cores that have all of that and more. Source: the Technical Reference Manuals' ID registers.
 _NEWER_CORES: Final = frozenset(
