@@ -152,12 +152,12 @@ def _make_folders(folder: str, made: "Set[str]") -> None:
 
 
 def _install_runtime(call: "Call", runtime: "Dict[str, Any]") -> bool:
-    from device_agent.wheels import unpack, unpacked_bytes
-
     layout = call.layout
     place = layout.runtime(runtime["id"])
     if os.path.isdir(place):
         return False
+    from device_agent.wheels import unpack, unpacked_bytes
+
     wheels = [layout.content(entry["sha256"]) for entry in runtime.get("wheels", ())]
     total_bytes = sum(map(unpacked_bytes, wheels))
     check_room(layout, total_bytes)
