@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit.device.ssh_known_hosts import HostKey, KnownHosts, append_key, lookup_name
@@ -88,9 +88,11 @@ def test_fingerprint_is_that_of_ssh_keygen(tmp_path):
     assert "=" not in KEY.fingerprint
 
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 names = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
 
 
+@untimed
 @given(name=names, port=st.integers(1, 65535), blob=st.binary(min_size=1), hashed=st.booleans())
 def test_what_is_appended_is_known_from_then_on(tmp_path_factory, name, port, blob, hashed):
     path = tmp_path_factory.mktemp("known") / "folder" / "known_hosts"
@@ -102,6 +104,7 @@ def test_what_is_appended_is_known_from_then_on(tmp_path_factory, name, port, bl
     assert (name in path.read_text()) is not hashed or len(name) < 4
 
 
+@untimed
 @given(junk=st.text())
 def test_junk_neither_breaks_nor_hides_other_lines(tmp_path_factory, junk):
     path: Path = tmp_path_factory.mktemp("known") / "known_hosts"
