@@ -1,0 +1,43 @@
+"""Choosing among the Pythons of a board."""
+
+from edgekit.core.contracts import Unsupported
+from edgekit.core.target import DeviceFacts, PythonFacts
+
+Version = tuple[int, int]
+
+
+def version_of(python: PythonFacts) -> Version:
+    """Return major and minor; ``(0, 0)`` for what is no version."""
+    parts = python.version.split(".")
+    try:
+        return int(parts[0]), int(parts[1])
+    except (ValueError, IndexError):
+        return 0, 0
+
+
+def newest(
+    pythons: tuple[PythonFacts, ...], oldest: Version, latest: Version
+) -> PythonFacts | None:
+    """Return the newest Python within bounds, the first listed of equals."""
+    usable = [item for item in pythons if oldest <= version_of(item) <= latest]
+    return max(usable, key=version_of) if usable else None
+
+
+def no_python(engine: str, facts: DeviceFacts, oldest: Version, latest: Version) -> Unsupported:
+    """Tell that none of the board's Pythons will do."""
+    found = ", ".join(item.version for item in facts.pythons) or "none"
+    bounds = "{}.{} to {}.{}".format(*oldest, *latest)
+    return Unsupported(
+        f"{engine} needs Python {bounds} on the device, which has {found}",
+        hint="sudo apt install python3",
+    )
+
+
+def no_glibc(engine: str, facts: DeviceFacts) -> Unsupported | None:
+    """Tell that the board's libc is not the one that wheels are made for."""
+    if facts.libc == "glibc":
+        return None
+    return Unsupported(
+        f"{engine} is made for glibc; the device runs {facts.libc or 'an unknown libc'}",
+        hint="use an image with glibc, such as Debian, Ubuntu or Armbian",
+    )

@@ -1,0 +1,177 @@
+"""A tiny model in normal form, and a way to run a runner on this machine as a board would."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.core.model import FileRef, Model, Pipeline, StepSpec, TensorSpec
+from edgekit.core.target import DeviceFacts, PythonFacts, Target
+
+TENSOR = StepSpec("tensor")
+PLAN = {
+    "warmup_runs": 2,
+    "warmup_seconds": 0.0,
+    "min_runs": 5,
+    "min_seconds": 0.0,
+    "max_seconds": 60.0,
+}
+
+
+def write_model(path: Path, operator: str = "Relu") -> Model:
+    """Write a convolution, ``operator`` and two outputs; return it as prepare would."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(7)
+    weights = random.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    shapes = {"x": (1, 3, 9, 7), "second": (1, 4), "first": (1, 4, 9, 7)}
+
+    def value(name):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node(operator, ["c"], ["first"]),
+        helper.make_node("GlobalAveragePool", ["first"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["second"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [value("x")],
+        [value("second"), value("first")],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(np.arange(4, dtype=np.float32), "b"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    data = model.SerializeToString()
+    path.write_bytes(data)
+    file = FileRef(path, hashlib.sha256(data).hexdigest(), len(data))
+    pipeline = Pipeline(TENSOR, TENSOR)
+    return Model(
+        name="tiny",
+        onnx=file,
+        reference=file,
+        source_sha256=file.sha256,
+        inputs=(TensorSpec("x", "float32", shapes["x"]),),
+        outputs=tuple(TensorSpec(name, "float32", shapes[name]) for name in ("second", "first")),
+        operators=tuple(sorted({node.op_type for node in nodes})),
+        head_cut=False,
+        pipeline=pipeline,
+        reference_pipeline=pipeline,
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Model:
+    return write_model(tmp_path / "tiny.onnx")
+
+
+@pytest.fixture
+def make_model(tmp_path) -> Callable[[str], Model]:
+    return lambda operator: write_model(tmp_path / f"{operator}.onnx", operator)
+
+
+@pytest.fixture
+def local_target() -> Target:
+    return Target("local", "", "", platform.machine(), (), "native", "")
+
+
+@pytest.fixture
+def facts() -> Callable[..., DeviceFacts]:
+    """Facts of a device; one Python, unless told otherwise."""
+
+    def make(machine=None, pythons=None, glibc="2.36", libc="glibc", numpy=None) -> DeviceFacts:
+        return DeviceFacts(
+            hostname="board",
+            machine=machine or platform.machine(),
+            kernel="",
+            os_name="",
+            libc=libc,
+            libc_version=glibc,
+            model=None,
+            compatible=(),
+            cpu_parts=(),
+            cpu_features=(),
+            cpu_count=2,
+            cpu_usable=2,
+            memory_total_bytes=None,
+            memory_available_bytes=None,
+            disk_free_bytes=None,
+            pythons=tuple(
+                PythonFacts(f"/usr/bin/python{item}", item, numpy)
+                for item in (pythons if pythons is not None else ["3.11.2"])
+            ),
+            agent_version="",
+            home="",
+            emulated=False,
+        )
+
+    return make
+
+
+@pytest.fixture
+def here(facts) -> DeviceFacts:
+    """This machine and this Python, as a device."""
+    libc, version = platform.libc_ver()
+    if libc != "glibc":
+        pytest.skip(f"this machine runs {libc or 'an unknown libc'}; wheels exist for glibc")
+    return facts(pythons=[platform.python_version()], glibc=version)
+
+
+@pytest.fixture
+def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str], Path]]:
+    """Lay out a bundle and a job as the agent does, and run it; give process and job folder."""
+
+    def run(files, wheels, model, engine, precision, frames, **changes):
+        bundle, runtime, job_folder = (tmp_path / name for name in ("bundle", "runtime", "job"))
+        for folder in (bundle, runtime, job_folder):
+            folder.mkdir(exist_ok=True)
+        for file in files:
+            (bundle / file.path).write_bytes(file.source.read_bytes())
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel.source) as archive:
+                archive.extractall(runtime)
+        step = {"name": "tensor", "parameters": {}}
+        job = {
+            "folder": str(bundle),
+            "job": {
+                "inputs": [asdict(spec) for spec in model.inputs],
+                "outputs": [asdict(spec) for spec in model.outputs],
+                "preprocess": step,
+                "postprocess": step,
+            },
+            "engine": engine,
+            "precision": precision,
+            "knobs": {"threads": 1},
+            "kind": "bench",
+            "frames": [str(frame) for frame in frames],
+            "plan": PLAN,
+            "output": str(job_folder),
+            **changes,
+        }
+        (job_folder / "job.json").write_text(json.dumps(job))
+        done = subprocess.run(
+            [sys.executable, "-B", str(bundle / "runner.pyz"), str(job_folder / "job.json")],
+            cwd=job_folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(runtime)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, job_folder
+
+    return run

@@ -1,0 +1,221 @@
+"""What every engine must be; runs over every engine that is found."""
+
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.core.contracts import RuntimeSpec, Unsupported
+from edgekit.core.errors import UnknownNameError
+from edgekit.core.events import ignore
+from edgekit.core.names import ENGINE_NAMES, PRECISIONS
+from edgekit.engines import engine_names, load_engine
+from edgekit.engines.operators import operators_of
+from edgekit.toolbox.build import build
+from edgekit.toolbox.requirements import select
+from edgekit.toolbox.runner_pack import pack_runner
+from edgekit.toolbox.wheels import resolve
+
+ENGINES = engine_names()
+CANDIDATES = [(name, precision) for name in ENGINES for precision in load_engine(name).precisions]
+# Largest difference from ONNX Runtime, as a share of the output's largest value.
+TOLERANCE = {"fp32": 1e-5, "fp16": 2e-2, "int8": 0.3}
+HEAVY = ("numpy", "onnx", "onnxruntime", "ncnn", "uv", "pip", "subprocess")
+
+
+def test_engines_include_the_reference_and_are_known_names():
+    assert "onnxruntime" in ENGINES
+    assert set(ENGINES) <= set(ENGINE_NAMES)
+
+
+def test_load_engine_unknown_says_what_was_meant():
+    with pytest.raises(UnknownNameError) as caught:
+        load_engine("ncn")
+    assert "ncnn" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_import_loads_nothing_heavy(name):
+    code = (
+        "import sys; from edgekit.engines import load_engine; "
+        f"load_engine({name!r}); print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_facts_are_those_of_the_folder(name):
+    engine = load_engine(name)
+    assert engine.name == name
+    assert engine.precisions
+    assert set(engine.precisions) <= set(PRECISIONS)
+    assert engine.build_script.is_file()
+    assert engine.build_script.parent.name == name
+    assert engine.runner_module == f"edgekit.engines.{name}.runner"
+    assert operators_of(name) >= {"Conv", "Relu"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_build_settings_are_canonical_json(name, tiny, local_target):
+    engine = load_engine(name)
+    for precision in engine.precisions:
+        text = engine.build_settings(tiny, precision, local_target)
+        assert text == json.dumps(json.loads(text), sort_keys=True)
+
+
+@pytest.mark.parametrize("lock", ["host.txt", "board.txt"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_requirements_are_locked_by_hash_and_name_no_address(name, lock):
+    text = (load_engine(name).build_script.parent / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    entries = [line for line in text.splitlines() if "==" in line]
+    assert entries
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        assert "==" in entry.splitlines()[0]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_runner_runs_on_python_3_6(name):
+    vermin = shutil.which("vermin", path=str(Path(sys.executable).parent))
+    if vermin is None:
+        pytest.skip("vermin is not installed beside this Python")
+    runner = load_engine(name).build_script.with_name("runner.py")
+    done = subprocess.run(
+        [vermin, "-t=3.6-", "--no-tips", "--violations", str(runner)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_runtime_locks_every_python_it_accepts(name, facts, local_target):
+    engine = load_engine(name)
+    accepted = 0
+    for minor in range(15):
+        found = engine.runtime(local_target, facts("aarch64", [f"3.{minor}.1"]))
+        if isinstance(found, RuntimeSpec):
+            accepted += 1
+            assert select(found.requirements, found.packages, found.python.version)
+        else:
+            assert found.hint
+    assert accepted >= 5
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_runtime_takes_the_newest_python(name, facts, local_target):
+    found = load_engine(name).runtime(local_target, facts("aarch64", ["3.9.2", "3.11.2", "2.7.1"]))
+    assert isinstance(found, RuntimeSpec)
+    assert found.python.version == "3.11.2"
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_runtime_without_glibc_is_unsupported(name, facts, local_target):
+    found = load_engine(name).runtime(local_target, facts("aarch64", libc="musl"))
+    assert isinstance(found, Unsupported)
+    assert "musl" in found.reason
+
+
+@pytest.mark.parametrize(("name", "precision"), CANDIDATES)
+def test_check_accepts_a_plain_model(name, precision, tiny, local_target):
+    assert load_engine(name).check(tiny, precision, local_target) is None
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_check_names_an_unknown_operator(name, make_model, local_target):
+    from dataclasses import replace
+
+    model = replace(make_model("Relu"), operators=("Conv", "com.example::Wobble"))
+    engine = load_engine(name)
+    refusal = engine.check(model, engine.precisions[0], local_target)
+    assert refusal is not None
+    assert "com.example::Wobble" in refusal.reason
+    assert "Conv" not in refusal.reason
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize(("name", "precision"), CANDIDATES)
+def test_built_model_run_by_the_runner_equals_the_reference(
+    name, precision, tiny, local_target, here, run_runner, tmp_path
+):
+    import onnxruntime
+
+    engine = load_engine(name)
+    files = build(engine, tiny, precision, local_target, emit=ignore)
+    spec = engine.runtime(local_target, here)
+    assert isinstance(spec, RuntimeSpec)
+    pack = resolve(spec, here, emit=ignore)
+    inputs = [
+        np.random.default_rng(seed).random(tiny.inputs[0].shape, np.float32) for seed in range(2)
+    ]
+    frames = [tmp_path / f"frame-{number}.npz" for number in range(2)]
+    for frame, array in zip(frames, inputs, strict=True):
+        np.savez(frame, x=array)
+
+    done, folder = run_runner(
+        (*files, pack_runner(engine)), pack.wheels, tiny, name, precision, frames
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "result.json").read_text())
+    assert len(result["model_ns"]) == 5
+    assert len(result["end_to_end_ns"]) == 5
+    assert min(result["model_ns"]) > 0
+    assert result["load_ns"] > 0
+    assert result["memory_peak_bytes"] > 1 << 20
+    assert result["versions"][name]
+    assert result["answers"] == [[], []]
+    reference = onnxruntime.InferenceSession(
+        str(tiny.onnx.path), providers=["CPUExecutionProvider"]
+    )
+    names = [spec.name for spec in tiny.outputs]
+    for output in result["outputs"]:
+        expected = reference.run(names, {"x": inputs[output["frame"]]})[names.index(output["name"])]
+        found = np.load(folder / output["path"])
+        assert list(found.shape) == output["shape"]
+        far = np.abs(found - expected).max() / np.abs(expected).max()
+        assert far <= TOLERANCE[precision], output["name"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize("name", ENGINES)
+def test_second_build_and_resolve_start_no_process(name, tiny, local_target, here, monkeypatch):
+    engine = load_engine(name)
+    spec = engine.runtime(local_target, here)
+    first = build(engine, tiny, "fp32", local_target, emit=ignore)
+    pack = resolve(spec, here, emit=ignore)
+
+    def no_process(*arguments, **_options):
+        raise AssertionError(f"a process was started: {arguments}")
+
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    assert build(engine, tiny, "fp32", local_target, emit=ignore) == first
+    assert resolve(spec, here, emit=ignore) == pack
+
+
+def test_host_onnxruntime_is_the_version_whose_operators_are_listed():
+    lock = (load_engine("onnxruntime").build_script.with_name("host.txt")).read_text()
+    locked = re.search(r"onnxruntime==(\S+)", lock)[1]
+    if importlib.metadata.version("onnxruntime") != locked:
+        pytest.skip("another onnxruntime is installed here than the lock names")
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kernels = {
+        kernel.op_name
+        for kernel in state.get_all_opkernel_def()
+        if kernel.domain == "" and kernel.provider == "CPUExecutionProvider"
+    }
+    assert kernels <= operators_of("onnxruntime")
