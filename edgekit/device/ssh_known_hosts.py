@@ -7,7 +7,6 @@ Source: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 """
 
 import base64
-import binascii
 import fnmatch
 import hashlib
 import hmac
@@ -155,7 +154,7 @@ def _parse_line(line: str, path: Path, number: int) -> Entry | None:
     names, key_type, encoded = fields[:3]
     try:
         blob = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return Entry(marker, tuple(names.split(",")), HostKey(key_type, blob), path, number)
 
@@ -176,6 +175,6 @@ def _hash_matches(pattern: str, name: str) -> bool:
         return False
     try:
         salt = base64.b64decode(parts[2], validate=True)
-    except binascii.Error:
+    except ValueError:
         return False
-    return hmac.compare_digest(_hash_name(name, salt), pattern)
+    return hmac.compare_digest(_hash_name(name, salt).encode(), pattern.encode())

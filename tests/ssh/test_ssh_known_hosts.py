@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgekit.device.ssh_known_hosts import HostKey, KnownHosts, append_key, lookup_name
@@ -105,6 +105,10 @@ def test_what_is_appended_is_known_from_then_on(tmp_path_factory, name, port, bl
 
 
 @untimed
+@example(junk="board ssh-ed25519 \u00e9\u00e9\u00e9\u00e9")
+@example(junk="|1|\u00e9|AAAA ssh-ed25519 AAAA")
+@example(junk="|1|AAAA|\u00e9 ssh-ed25519 AAAA")
+@example(junk="@revoked\n@\n|1|\n|1||| a AAAA")
 @given(junk=st.text())
 def test_junk_neither_breaks_nor_hides_other_lines(tmp_path_factory, junk):
     path: Path = tmp_path_factory.mktemp("known") / "known_hosts"
