@@ -1,6 +1,7 @@
 """Throws away what nothing active, and nothing to come back to, needs."""
 
 import os
+import sys
 import time
 
 from device_agent import durable
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from device_agent.layout import Layout
     from device_agent.server import Answer, Call
+
+_AGENT_LIFE_S = 30 * 24 * 3600
 
 
 def gc(call: "Call") -> "Answer":
@@ -37,6 +40,7 @@ def gc(call: "Call") -> "Answer":
             (layout.store, keep.content),
         ):
             freed_bytes += _sweep(folder, names, born_before)
+        freed_bytes += _sweep_agents(layout)
     return {"freed_bytes": freed_bytes}
 
 
@@ -63,12 +67,20 @@ class _Kept:
                 self.content.add(entry["sha256"])
 
 
+def _sweep_agents(layout: "Layout") -> int:
+    """Remove agents of former releases; one that still runs imports from its file."""
+    folder = os.path.join(layout.root, "agent")
+    if not os.path.isdir(folder):
+        return 0
+    return _sweep(folder, {os.path.basename(sys.argv[0])}, time.time() - _AGENT_LIFE_S)
+
+
 def _sweep(folder: str, keep: "Iterable[str]", born_before: float) -> int:
     freed_bytes = 0
     for name in sorted(set(os.listdir(folder)) - set(keep)):
         path = os.path.join(folder, name)
         state = os.lstat(path)
-        if max(state.st_mtime, state.st_ctime) > born_before:
+        if state.st_mtime > born_before:
             continue
         if os.path.isfile(path) and state.st_nlink <= 1:
             freed_bytes += state.st_size

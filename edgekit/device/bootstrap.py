@@ -118,14 +118,14 @@ def _refusal(name: str, words: str) -> DeviceError:
             return NoPythonError(
                 f"{name} has Python {version}, which is too old", hint=_NO_PYTHON_HINT
             )
-        case ["fail", "no-space", folder]:
+        case ["fail", "no-space", *folder]:
             return DiskFullError(
-                f"{name} has no room for the agent in {folder}",
+                f"{name} has no room for the agent in {' '.join(folder)}",
                 hint="free some space on the device",
             )
-        case ["fail", "no-folder", folder]:
+        case ["fail", "no-folder", *folder]:
             return DeviceError(
-                f"{name}: cannot write to {folder}",
+                f"{name}: cannot write to {' '.join(folder)}",
                 hint="set EDGEKIT_DEVICE_ROOT on the device to a folder this user may write to",
             )
         case _:

@@ -151,9 +151,9 @@ def test_newer_python_takes_over_from_one_that_is_too_old(
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DeviceError, match="cannot write to") as caught:
-        connect(LocalAddress(root=tmp_path / "file" / "device"))
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(DeviceError, match=r"cannot write to .*/a file/device") as caught:
+        connect(LocalAddress(root=tmp_path / "a file" / "device"))
     assert "EDGEKIT_DEVICE_ROOT" in caught.value.hint
 
 
@@ -179,6 +179,14 @@ def test_command_is_one_line_that_every_login_shell_passes_on():
 def test_command_that_cannot_be_started_is_unreachable(device_root):
     with pytest.raises(UnreachableError):
         LocalTransport(LocalAddress(root=device_root)).open(["/no/such/command"])
+
+
+def test_folder_may_have_a_space_and_come_from_the_environment(tmp_path, monkeypatch):
+    root = tmp_path / "a place"
+    monkeypatch.setenv("EDGEKIT_DEVICE_ROOT", str(root))
+    with connect(LocalAddress()) as device:
+        assert device.status().bundles == ()
+    assert {"agent", "store", "bundles"} <= {path.name for path in root.iterdir()}
 
 
 def test_agent_that_sends_nonsense_is_an_agent_error(device_root):

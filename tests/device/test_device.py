@@ -400,3 +400,15 @@ def test_run_keeps_no_more_than_the_last_jobs(device, workshop, device_root):
     for _time in range(4):
         device.run(bundle.identity, RunRequest("infer", ()))
     assert len(list((device_root / "jobs").iterdir())) == 2
+
+
+def test_gc_removes_agents_of_former_releases_alone(device, device_root):
+    (own,) = (device_root / "agent").iterdir()
+    former, recent = own.with_name("agent-0.pyz"), own.with_name("agent-1.pyz")
+    for path in (former, recent):
+        path.write_bytes(b"agent")
+    long_ago = time.time() - 40 * 24 * 3600
+    for path in (former, own):
+        os.utime(path, (long_ago, long_ago))
+    assert device.gc() == len(b"agent")
+    assert sorted((device_root / "agent").iterdir()) == sorted([own, recent])
