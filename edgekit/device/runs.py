@@ -14,6 +14,7 @@ from edgekit.device.values import RunRequest, RunResult
 
 RESULT: Final = "result.json"
 _LAST_LINES: Final = 12
+_AHEAD: Final = 16
 _HINTS: Final = {
     "SIGKILL": "the board may have run out of memory: see dmesg there; try a smaller --size",
     "SIGILL": "the engine was built for another processor than this board's",
@@ -94,6 +95,8 @@ def _fetch(client: AgentClient, job: str, names: list[str], folder: Path) -> Non
         if path.parent != folder:
             raise RunnerError(f"the runner named an output {name!r}, outside its folder")
         _Download(client, job, name, path)
+        # Asking on and on while the answers pile up would fill both directions of the link.
+        client.settle(leave=_AHEAD)
     client.settle()
 
 

@@ -232,6 +232,16 @@ def test_run_brings_samples_outputs_and_answers(device, workshop, tmp_path):
     assert result.outputs[0]["output0"].exists()
 
 
+def test_run_with_many_large_outputs_brings_them_all(device, workshop):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    frame = workshop.file(b"x" * 5000)
+    device.push([frame])
+    result = device.run(bundle.identity, RunRequest("infer", (frame.sha256,) * 1000))
+    assert len(result.outputs) == 1000
+    assert {files["output0"].stat().st_size for files in result.outputs} == {5010}
+
+
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
