@@ -67,7 +67,7 @@ def yolov5_heads(values: Mapping[str, Any]) -> Postprocess:
     def run(outputs: Tensors, frame_shape: Sequence[int]) -> Answers:
         grids = _by_grid(outputs)
         rows = []
-        for stride, anchor in zip(strides, anchors):  # noqa: B905 - strict= needs Python 3.10
+        for stride, anchor in zip(strides, anchors):
             grid = (rules.fit.height // stride, rules.fit.width // stride)
             if grid not in grids:
                 raise ValueError(f"no head of {grid[0]} x {grid[1]} cells among {sorted(grids)}")
@@ -124,7 +124,7 @@ def _answers(rows: Array, rules: _Rules, frame_shape: Sequence[int]) -> Answers:
     placed = to_frame(boxes[kept], place(rules.fit, frame_shape), frame_shape)
     return [
         [float(edge) for edge in box] + [float(best[index]), float(kind[index])]
-        for box, index in zip(placed, kept)  # noqa: B905 - strict= needs Python 3.10
+        for box, index in zip(placed, kept)
     ]
 
 
