@@ -226,10 +226,31 @@ def test_gc_cut_at_any_step_keeps_current_and_previous(make_layout):
         assert ask(layout, ("rollback", {}, b""))[0]["current"] == OLD
 
 
-def test_everything_is_flushed_before_it_is_renamed_into_place(tmp_path, monkeypatch):
+@pytest.fixture
+def steps(monkeypatch):
+    """Record what the system is really asked for, in order."""
+    recorded = []
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "sync")}
+
+    def fsync(descriptor):
+        recorded.append(("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        real["fsync"](descriptor)
+
+    def replace(made, place):
+        recorded.append(("rename", place))
+        real["replace"](made, place)
+
+    def sync():
+        recorded.append(("sync", "/"))
+        real["sync"]()
+
+    for call in (fsync, replace, sync):
+        monkeypatch.setattr(os, call.__name__, call)
+    return recorded
+
+
+def test_everything_is_flushed_before_it_is_renamed_into_place(tmp_path, steps):
     """A rename may reach the disk before the content it names, unless that was flushed."""
-    steps = []
-    monkeypatch.setattr(durable, "checkpoint", lambda *step: steps.append(step))
     layout = Layout(str(tmp_path / "device"))
     ask(layout, put(WHEEL), put(b"new"), install(b"new"), activate(b"new"))
     flushed, everything = set(), False
