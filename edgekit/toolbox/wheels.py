@@ -28,6 +28,8 @@ _LEGACY: Final = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "m
 _OLDEST: Final = {"x86_64": (2, 5), "aarch64": (2, 17), "armv7l": (2, 17)}
 _NO_WHEEL: Final = re.compile(r"no matching distribution|could not find a version", re.IGNORECASE)
 
+_NO_NETWORK: Final = re.compile(r"Retrying|connection broken|name resolution", re.IGNORECASE)
+
 
 def platform_tags(machine: str, glibc: tuple[int, int]) -> tuple[str, ...]:
     """Return every wheel platform that a board takes, newest first.
@@ -145,6 +147,8 @@ class _Board:
         abi = f"cp{major}{minor}m" if self.python < (3, 8) else f"cp{major}{minor}"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
         command += ["--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
+        # Without a retry pip does not say that it could not connect, only that nothing matched.
+        command += ["--retries=2"]
         command += ["--implementation=cp", f"--python-version={major}.{minor}"]
         command += [f"--abi={name}" for name in (abi, "abi3", "none")]
         command += [f"--platform={tag}" for tag in self.platforms]
@@ -158,7 +162,7 @@ class _Board:
             f"Python {self.python[0]}.{self.python[1]}, glibc {self._facts.libc_version} "
             f"and {self._facts.machine}"
         )
-        if _NO_WHEEL.search(said) and not re.search("connection|resolution", said, re.IGNORECASE):
+        if _NO_WHEEL.search(said) and not _NO_NETWORK.search(said):
             return ToolboxError(
                 f"no wheel of {pin} exists for {device}",
                 hint="a newer board image (Python and glibc decide), or another --engine",
