@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LAST_WORDS_BYTES = 8 << 10
 _MAX_LINE_BYTES = 1 << 20
 _POLL_S = 0.2
+_END_POLL_S = 0.005  # its pipes are closed: it is about to end
 _EVENT_PERIOD_S = 0.1  # talk costs time on the very cores that are being measured
 _PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 
@@ -59,7 +60,7 @@ class Runner:
                 if time.monotonic() - self._started > timeout_s:
                     timed_out = True
                     break
-                self._listen(call, _POLL_S)
+                self._listen(call, _POLL_S if self._pipes() else _END_POLL_S)
             else:
                 self._drain(call)
         finally:
