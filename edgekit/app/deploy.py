@@ -1,6 +1,7 @@
 """``deploy``: a model in, the winner running on the device, with its numbers and the way back."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit.app.activation import activate_checked
@@ -16,6 +17,7 @@ from edgekit.core.candidate import CandidateResult
 from edgekit.core.errors import UsageError
 from edgekit.core.events import EventSink, Note, ignore
 from edgekit.core.goal import Goal, parse_goal
+from edgekit.core.measurement import BenchPlan
 from edgekit.core.recipe import Recipe
 from edgekit.core.report import Activation, Choice, Report
 from edgekit.core.target import DeviceFacts, Target
@@ -23,6 +25,14 @@ from edgekit.report.runs import new_run_id, write_run
 
 if TYPE_CHECKING:
     from edgekit.device import Device
+
+
+# An emulated processor's times mean nothing, and each of its runs takes seconds: one is enough to
+# know that the timed path works too, and a few frames to know that the answers are right.
+_EMULATED_PLAN = BenchPlan(
+    warmup_runs=0, warmup_seconds=0, min_runs=1, min_seconds=0, max_seconds=600
+)
+_EMULATED_FRAMES = 3
 
 
 def deploy(options: DeployOptions, *, emit: EventSink = ignore) -> Report:
@@ -99,7 +109,8 @@ def _prepare_bench(
 
     with stopwatch.lap("prepare"):
         model = prepared_model(recipe, options.size, emit=emit)
-        frames = load_frames(recipe, model, images=options.images, emit=emit)
+        sampled = _with_fewer_frames(recipe, options, device.facts)
+        frames = load_frames(sampled, model, images=options.images, emit=emit)
         reference = reference_outputs(model, frames, emit=emit)
     with stopwatch.lap("push"):
         transfer = device.push(frame_content(frames), emit)
@@ -109,12 +120,22 @@ def _prepare_bench(
         target=target,
         frames=frames,
         reference=reference,
-        plan=options.plan,
+        plan=options.plan or (_EMULATED_PLAN if device.facts.emulated else BenchPlan()),
         max_drop=recipe.max_drop if options.max_drop is None else options.max_drop,
         emit=emit,
         stopwatch=stopwatch,
         transfer=transfer,
     )
+
+
+def _with_fewer_frames(recipe: Recipe, options: DeployOptions, facts: DeviceFacts) -> Recipe:
+    samples = recipe.samples
+    if samples is None:
+        return recipe
+    count = options.frames or samples.count
+    if options.frames is None and facts.emulated:
+        count = min(count, _EMULATED_FRAMES)
+    return replace(recipe, samples=replace(samples, count=count))
 
 
 def _run_all(bench: Bench, options: DeployOptions) -> list[CandidateResult]:

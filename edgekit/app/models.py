@@ -1,10 +1,12 @@
 """From what the user calls a model to one in normal form."""
 
+import sys
 from pathlib import Path
 
 from edgekit.catalog.recipes import load_recipe, recipe_for_onnx
+from edgekit.core.contracts import ToolboxSpec
 from edgekit.core.events import EventSink
-from edgekit.core.model import Model
+from edgekit.core.model import FileRef, Model
 from edgekit.core.recipe import Recipe
 
 
@@ -26,9 +28,29 @@ def prepared_model(recipe: Recipe, size: tuple[int, int] | None, *, emit: EventS
     Raises:
         FetchError: the file is not to be had, or is not the one promised.
         ModelError: it cannot be used as it is.
+        ToolboxError: weights must be exported, and the environment for that cannot be made.
     """
     from edgekit.prepare.fetch import fetch_model
     from edgekit.prepare.normalise import prepare_model
 
     file = fetch_model(recipe.source, emit=emit)
-    return prepare_model(recipe, file, size=size, emit=emit)
+    return prepare_model(recipe, _as_onnx(recipe, file, emit), size=size, emit=emit)
+
+
+def _as_onnx(recipe: Recipe, file: FileRef, emit: EventSink) -> FileRef:
+    """Export weights that are not ONNX, once, in an environment of the recipe's own."""
+    from edgekit.prepare.export import cached_export, export_model
+    from edgekit.toolbox.environments import environment
+
+    if recipe.export is None:
+        return file
+    exported = cached_export(recipe, file)
+    if exported is not None:
+        return exported
+    toolbox = ToolboxSpec(
+        name=f"export-{recipe.name}",
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        requirements=recipe.export.requirements,
+    )
+    python = environment(toolbox, emit=emit).python
+    return export_model(recipe, file, python=python, emit=emit)

@@ -1,7 +1,7 @@
 """What a user asks of a deployment, checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,9 @@ class DeployOptions:
         goals: in order of priority; ``()`` for the recipe's own.
         max_drop: ``None`` for the recipe's own.
         images: folder of images to compare outputs on, ``None`` for the recipe's own.
+        frames: on how many; ``None`` for the recipe's own number, few on an emulated device.
+        plan: how long to measure; ``None`` for the default, a single run where the device is
+            emulated.
         activate: whether the winner becomes the device's current bundle.
     """
 
@@ -38,7 +41,8 @@ class DeployOptions:
     goals: tuple[Goal, ...] = ()
     max_drop: float | None = None
     images: Path | None = None
-    plan: BenchPlan = field(default_factory=BenchPlan)
+    frames: int | None = None
+    plan: BenchPlan | None = None
     accept_new: bool = False
     activate: bool = True
 
@@ -55,6 +59,7 @@ class DeployOptions:
             "goal": [str(goal) for goal in self.goals],
             "max_drop": self.max_drop,
             "images": str(self.images) if self.images else None,
+            "frames": self.frames,
             "activate": self.activate,
         }
 
@@ -104,14 +109,15 @@ def _split(text: str) -> tuple[str, ...]:
     return () if "auto" in names else names
 
 
-def bench_plan(*, runs: int | None, seconds: float | None) -> BenchPlan:
-    """Make a plan of at least ``runs`` runs and ``seconds`` seconds; ``None`` for the default."""
+def bench_plan(*, runs: int | None, seconds: float | None) -> BenchPlan | None:
+    """Plan at least ``runs`` runs and ``seconds`` seconds; ``None`` if neither is said."""
+    if runs is None and seconds is None:
+        return None
     plan = BenchPlan()
     min_seconds = plan.min_seconds if seconds is None else seconds
     return replace(
         plan,
-        min_runs=runs or plan.min_runs,
+        min_runs=plan.min_runs if runs is None else runs,
         min_seconds=min_seconds,
-        # A slow model must get its runs, and a wrong number of runs must still end.
         max_seconds=max(plan.max_seconds, 2 * min_seconds),
     )

@@ -80,6 +80,12 @@ _TRIAL: tuple[Decorator, ...] = (
         help="Images to compare outputs on; default: the recipe's.",
     ),
     click.option(
+        "--frames",
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="Compare outputs on N images; default: the recipe's, 3 if emulated.",
+    ),
+    click.option(
         "--runs",
         type=click.IntRange(1, 1_000_000),
         metavar="N",

@@ -56,6 +56,7 @@ def _options(model: str, asked: dict[str, Any]) -> "DeployOptions":
         goals=tuple(parse_goal(goal) for goal in asked["goals"]),
         max_drop=asked["max_drop"],
         images=asked["images"],
+        frames=asked["frames"],
         plan=bench_plan(runs=asked["runs"], seconds=asked["seconds"]),
         accept_new=asked["accept_new"],
         activate=not asked["no_activate"],
