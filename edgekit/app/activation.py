@@ -20,7 +20,7 @@ def activate_checked(bench: "Bench", choice: Choice) -> Activation:
         RolledBackError: it did not answer as it did before; what was current is so again.
     """
     step = "activate"
-    bench.emit(StepStarted(step, f"activate {choice.candidate} on the device"))
+    bench.emit(StepStarted(step, f"Activate {choice.candidate} on the device"))
     activation = bench.device.activate(choice.bundle)
     if activation.changed:
         fault = _fault(bench, choice)

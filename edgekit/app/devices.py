@@ -83,7 +83,7 @@ def open_device(
     if address is None:
         address = _virtual_address(target, emit)
     step = "connect"
-    emit(StepStarted(step, f"connect to {located.name}"))
+    emit(StepStarted(step, f"Connect to {located.name}"))
     try:
         device = connect(address, emit=emit, accept_new=accept_new)
     except BaseException:

@@ -110,7 +110,7 @@ def _measure(bench: Bench, bundle: Bundle) -> "RunResult":
         plan=bench.plan,
         step=step,
     )
-    with _step(bench.emit, step, f"measure {bundle.engine} {bundle.precision}"):
+    with _step(bench.emit, step, f"Measure {bundle.engine} {bundle.precision}"):
         return bench.device.run(bundle.identity, request, bench.emit)
 
 

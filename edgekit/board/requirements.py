@@ -79,7 +79,7 @@ def install_requirements(*, emit: EventSink = ignore) -> None:
     if not missing:
         return
     step = "board:requirements"
-    emit(StepStarted(step, f"installing {', '.join(entry.name for entry in missing)}"))
+    emit(StepStarted(step, f"Install {', '.join(entry.name for entry in missing)}"))
     try:
         _install(missing, privilege.obtain("installing packages"))
     except BaseException:

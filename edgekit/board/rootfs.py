@@ -112,7 +112,7 @@ def build_rootfs(
         _remove_abandoned(recipe, root)
         building = path.parent / f".building-{recipe.name}-{os.getpid()}"
         step = f"board:rootfs:{recipe.architecture}"
-        emit(StepStarted(step, f"making {subject} (once, some minutes)"))
+        emit(StepStarted(step, f"Make {subject} (once, some minutes)"))
         try:
             _run_mmdebstrap(recipe, root, building, mirror, emit)
             building.rename(path)

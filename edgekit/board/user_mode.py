@@ -96,7 +96,7 @@ def up(
         plan = Plan(name, target, cpu, face, recipe.name, _folder(name), _client_key())
         if held and held.fingerprint == plan.fingerprint:
             return _running(held)
-        root = privilege.obtain(f"starting virtual board {name}")
+        root = privilege.obtain(f"Start virtual board {name}")
         if held:
             emit(Note(f"virtual board {name} was started by another edgekit: starting it anew"))
             _stop(held, root)
@@ -122,11 +122,11 @@ def down(name: str, *, wipe: bool = False, emit: EventSink = ignore) -> bool:
         held = _held(name)
         if held:
             step = f"board:down:{name}"
-            emit(StepStarted(step, f"stopping virtual board {name}"))
-            _stop(held, privilege.obtain(f"stopping virtual board {name}"))
+            emit(StepStarted(step, f"Stop virtual board {name}"))
+            _stop(held, privilege.obtain(f"Stop virtual board {name}"))
             emit(StepFinished(step))
         elif (folder / PID_FILE).exists():
-            stop_orphan(folder, privilege.obtain(f"stopping virtual board {name}"))
+            stop_orphan(folder, privilege.obtain(f"Stop virtual board {name}"))
         state.forget_state(folder)
         (folder / PID_FILE).unlink(missing_ok=True)
         if wipe:
@@ -219,7 +219,7 @@ def _client_key() -> Path:
 
 def _start(plan: Plan, root: Privilege, emit: EventSink) -> RunningBoard:
     step = f"board:up:{plan.name}"
-    emit(StepStarted(step, f"starting virtual board {plan.name} ({plan.cpu.model})"))
+    emit(StepStarted(step, f"Start virtual board {plan.name} ({plan.cpu.model})"))
     if not plan.cpu.exact:
         cores = " + ".join(cluster.core for cluster in plan.target.clusters)
         emit(Note(f"{plan.cpu.emulator} {plan.cpu.version} emulates {plan.cpu.model} for {cores}"))

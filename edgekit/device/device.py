@@ -53,7 +53,7 @@ class Device:
             DiskFullError: the runtime would not fit.
         """
         step = "install"
-        emit(StepStarted(step, f"install {bundle.name} for {bundle.engine} {bundle.precision}"))
+        emit(StepStarted(step, f"Install {bundle.name} for {bundle.engine} {bundle.precision}"))
 
         def on_event(event: Mapping[str, Any]) -> None:
             emit(StepProgress(step, int(event["done"]), int(event["total"]), "B"))

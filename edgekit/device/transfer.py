@@ -29,7 +29,7 @@ def push(client: AgentClient, files: Sequence[BundleFile], emit: EventSink) -> T
         AgentError: the device refused.
     """
     unique = {file.sha256: file for file in files}
-    emit(StepStarted(STEP, "send what the device lacks"))
+    emit(StepStarted(STEP, "Send what the device lacks"))
     sent: list[int] = []
     try:
         for attempt in range(_ATTEMPTS):
