@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Shares of an output's largest value. fp16 holds 11 bits; deep nets add up a few of them.
 _TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
+# Layers that never work in place. ncnn crashes where one that does is fed memory of ours.
+_READ_ONLY = frozenset({"Convolution", "ConvolutionDepthWise", "Pooling", "InnerProduct"})
 
 
 def build(job: "BuildJob") -> None:
@@ -62,6 +64,7 @@ def _check_layers(param: Path) -> None:
 def _blobs(job: "BuildJob") -> dict[str, Any]:
     """Map names to blobs: pnnx numbers both in graph order, and says where a batch axis was."""
     script = (job.scratch / "model_ncnn.py").read_text(encoding="utf-8")
+    readers = _readers(job.output / "model.ncnn.param")
     inputs = []
     for number, spec in enumerate(job.inputs):
         batch = re.search(
@@ -73,11 +76,23 @@ def _blobs(job: "BuildJob") -> dict[str, Any]:
             if shape[axis] != 1:
                 raise RuntimeError(f"input {spec.name} has a batch of {shape[axis]}; ncnn takes 1")
             del shape[axis]
-        inputs.append({"name": spec.name, "blob": f"in{number}", "shape": shape})
+        blob = f"in{number}"
+        copy = not readers.get(blob, set()) <= _READ_ONLY
+        inputs.append({"name": spec.name, "blob": blob, "shape": shape, "copy": copy})
     outputs = [
         {"name": spec.name, "blob": f"out{number}"} for number, spec in enumerate(job.outputs)
     ]
     return {"inputs": inputs, "outputs": outputs}
+
+
+def _readers(param: Path) -> dict[str, set[str]]:
+    """Return the types of the layers that read each blob."""
+    readers: dict[str, set[str]] = {}
+    for line in param.read_text(encoding="utf-8").splitlines()[2:]:
+        kind, _name, count, _made, *blobs = line.split()
+        for blob in blobs[: int(count)]:
+            readers.setdefault(blob, set()).add(kind)
+    return readers
 
 
 def _why_not_loaded(job: "BuildJob") -> str:
@@ -123,7 +138,8 @@ class _Net:
         for blob in self._blobs["inputs"]:
             array = np.ascontiguousarray(inputs[blob["name"]], np.float32).reshape(blob["shape"])
             alive.append(array)
-            extractor.input(blob["blob"], self._ncnn.Mat(array))
+            mat = self._ncnn.Mat(array)
+            extractor.input(blob["blob"], mat.clone() if blob["copy"] else mat)
         outputs = {}
         for blob in self._blobs["outputs"]:
             status, mat = extractor.extract(blob["blob"])

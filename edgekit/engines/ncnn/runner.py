@@ -16,8 +16,8 @@ from edgekit.onboard import harness
 class Session:
     """One loaded model.
 
-    ``blobs.json`` (written by ``build.py``) maps the model's tensor names to ncnn's blobs;
-    ncnn's own tensors have no batch axis.
+    ``blobs.json`` (written by ``build.py``) maps the model's tensor names to ncnn's blobs, and
+    says which inputs must be copied; ncnn's own tensors have no batch axis.
 
     Knobs:
         threads: OpenMP threads.
@@ -31,7 +31,9 @@ class Session:
         with open(os.path.join(folder, "blobs.json"), encoding="utf-8") as stream:
             blobs = json.load(stream)
         self._ncnn = ncnn
-        self._inputs = [(b["name"], b["blob"], tuple(b["shape"])) for b in blobs["inputs"]]
+        self._inputs = [
+            (b["name"], b["blob"], tuple(b["shape"]), b["copy"]) for b in blobs["inputs"]
+        ]
         shapes = {spec["name"]: tuple(spec["shape"]) for spec in job["outputs"]}
         self._outputs = [(b["name"], b["blob"], shapes[b["name"]]) for b in blobs["outputs"]]
         self._net = ncnn.Net()
@@ -48,10 +50,12 @@ class Session:
         extractor = self._net.create_extractor()
         # ncnn.Mat(array) keeps no reference: the arrays must outlive the extractor.
         alive = []
-        for name, blob, shape in self._inputs:
+        for name, blob, shape, copy in self._inputs:
             array = np.ascontiguousarray(inputs[name], dtype=np.float32).reshape(shape)
             alive.append(array)
-            if extractor.input(blob, self._ncnn.Mat(array)) != 0:
+            mat = self._ncnn.Mat(array)
+            # A layer that works in place crashes on memory that is not ncnn's own.
+            if extractor.input(blob, mat.clone() if copy else mat) != 0:
                 raise RuntimeError("ncnn refused input %s" % name)
         outputs = {}
         for name, blob, shape in self._outputs:
