@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -140,18 +141,26 @@ class _Worker:
     def _judge(self, folder: Path, status: int, log: Path) -> None:
         result = _result(folder)
         if result is None:
-            ended = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
+            if status < 0:
+                raise _killed(self._what, signal.Signals(-status).name, log)
             raise BuildError(
-                f"{self._what}: the worker {ended}\n{last_lines(log)}\n  log: {log}",
-                hint="a worker killed by signal 9 most often ran out of memory"
-                if status < 0
-                else None,
+                f"{self._what}: the worker ended with {status}\n{last_lines(log)}\n  log: {log}"
             )
         if "error" in result:
             raise BuildError(
                 f"{self._what}: {result['error']}",
                 hint=f"try another engine (--engine); the whole log: {log}",
             )
+
+
+def _killed(what: str, name: str, log: Path) -> BuildError:
+    why = "most often out of memory" if name == "SIGKILL" else "a crash in the engine's own code"
+    said = last_lines(log, 1).strip()
+    last = f"; it last said: {said}" if said else ""
+    return BuildError(
+        f"{what}: the worker was killed by {name}, {why}{last}",
+        hint=f"try another engine (--engine); the whole log: {log}",
+    )
 
 
 def _result(folder: Path) -> Mapping[str, Any] | None:
