@@ -3,7 +3,8 @@
 import io
 import json
 import random
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -182,16 +183,12 @@ def _tensors(model: Model, samples: Samples) -> tuple[FileRef, ...]:
     key = json.dumps(["tensors", FRAMES_VERSION, samples.seed, samples.count, inputs])
 
     def make() -> list[bytes]:
-        import numpy as np
-
         from edgekit.prepare.session import seeded_inputs
 
-        made: list[bytes] = []
-        for index in range(samples.count):
-            buffer = io.BytesIO()
-            np.savez(buffer, **seeded_inputs(model.inputs, samples.seed + index))  # type: ignore[arg-type]
-            made.append(buffer.getvalue())
-        return made
+        return [
+            _npz(seeded_inputs(model.inputs, samples.seed + index))
+            for index in range(samples.count)
+        ]
 
     return _cached(key, make)
 
@@ -201,6 +198,19 @@ def _npy(frame: "NDArray[np.uint8]") -> bytes:
 
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(frame))
+    return buffer.getvalue()
+
+
+def _npz(arrays: "Mapping[str, NDArray[np.generic]]") -> bytes:
+    """Return what ``numpy.savez`` would, whose own parameters no input can be named after."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            # A fixed date: equal tensors are equal content.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
     return buffer.getvalue()
 
 

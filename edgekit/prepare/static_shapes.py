@@ -70,13 +70,18 @@ def _fix_input(value: "onnx.ValueInfoProto", size: tuple[int, int] | None) -> No
         dims[0] = 1
     if axes is not None and size is not None:
         dims[axes[0]], dims[axes[1]] = size
-    if any(isinstance(dim, str) for dim in dims):
-        hint = (
-            "give the input size: --size N (or --size HEIGHTxWIDTH)"
-            if axes is not None
-            else "only images can be sized with --size: export the model with static shapes"
+    still_open = {axis for axis, dim in enumerate(dims) if isinstance(dim, str)}
+    if still_open and still_open <= set(axes or ()):
+        raise ModelError(
+            f"input {before} has a dynamic shape and no size was given",
+            hint="give the input size: --size N (or --size HEIGHTxWIDTH)",
         )
-        raise ModelError(f"input {before} has a dynamic shape and no size was given", hint=hint)
+    if still_open:
+        raise ModelError(
+            f"input {before} has a dynamic shape",
+            hint="--size settles height and width of images only: export the model with static "
+            "shapes",
+        )
     shape = value.type.tensor_type.shape
     del shape.dim[:]
     for dim in dims:
