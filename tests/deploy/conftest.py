@@ -1,0 +1,60 @@
+"""The command line run for real, with a device, a state and a configuration of the test's own.
+
+The cache stays the user's: toolboxes and root file systems take minutes to make.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgekit.cli.main import run
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished command: its exit code and its JSON lines."""
+
+    code: int
+    lines: list[dict]
+
+    @property
+    def result(self):
+        return self.lines[-1]
+
+    def rows(self):
+        return {(row["engine"], row["precision"]): row for row in self.result["candidates"]}
+
+
+@pytest.fixture
+def own_state(tmp_path, monkeypatch):
+    """Give the command a device root, run folder and inventory of its own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("EDGEKIT_DEVICE_ROOT", str(tmp_path / "device"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def edgekit(own_state, capsys):
+    """Run a command line with ``--json``; return what came of it."""
+
+    def call(*arguments):
+        code = run([*map(str, arguments), "--json"])
+        out = capsys.readouterr().out
+        return Finished(code, [json.loads(line) for line in out.splitlines()])
+
+    return call
+
+
+@pytest.fixture
+def model_mirror():
+    """The folder with the published models; tests that need them skip without it."""
+    folders = [Path(part) for part in os.environ.get("EDGEKIT_MODEL_PATH", "").split(":") if part]
+    for folder in folders:
+        if (folder / "yolov5n.onnx").exists():
+            return folder
+    pytest.skip("no yolov5n.onnx in EDGEKIT_MODEL_PATH, and no network to fetch it from")

@@ -1,0 +1,86 @@
+"""The main job on emulated boards: their own sshd, their own userland, correctness only."""
+
+import pytest
+
+from edgekit.board import user_mode
+from edgekit.board.requirements import requirements
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.toolbox,
+    pytest.mark.board,
+    pytest.mark.timeout(1500),
+]
+
+
+@pytest.fixture(autouse=True)
+def _board_packages():
+    missing = [need for need in requirements() if not need.present]
+    if missing:
+        fixes = "; ".join(f"{need.name}: {need.install_command}" for need in missing)
+        pytest.skip(f"a virtual board needs what is not here: {fixes}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _boards_down():
+    before = {board.name for board in user_mode.list_boards()}
+    yield
+    for board in user_mode.list_boards():
+        if board.name not in before:
+            user_mode.down(board.name)
+
+
+def check_equal(row):
+    assert row["status"] == "ok", row["reason"]
+    assert row["error"]["unmatched"] == 0
+    assert row["error"]["matched"] > 0
+    assert row["error"]["max_box_px"] <= 1
+    assert row["error"]["max_score"] <= 0.01
+
+
+def check_claims_no_speed(result):
+    assert result["device"]["emulated"] is True
+    assert result["valid"] is False
+    assert all(row["fps"] is None for row in result["candidates"])
+
+
+def test_shapes_on_an_emulated_rk3566(edgekit):
+    done = edgekit("deploy", "shapes", "--target", "rk3566", "--device", "virtual")
+    assert done.code == 0
+    rows = done.rows()
+    assert set(rows) == {("onnxruntime", "fp32"), ("ncnn", "fp32"), ("ncnn", "fp16")}
+    for row in rows.values():
+        check_equal(row)
+    check_claims_no_speed(done.result)
+    assert done.result["device"]["machine"] == "aarch64"
+    assert done.result["device"]["compatible"] == ["rockchip,rk3566"]
+    status = edgekit("status", "--target", "rk3566", "--device", "virtual").result
+    assert status["current"]["bundle"] == done.result["chosen"]["bundle"]
+
+
+def test_yolov5_on_an_emulated_rk3566_equals_the_reference(edgekit, model_mirror):
+    done = edgekit(
+        "deploy", "yolov5", "--target", "rk3566", "--device", "virtual",
+        "--precision", "fp32", "--frames", "2",
+    )  # fmt: skip
+    assert done.code == 0
+    rows = done.rows()
+    assert set(rows) == {("onnxruntime", "fp32"), ("ncnn", "fp32")}
+    for row in rows.values():
+        check_equal(row)
+    check_claims_no_speed(done.result)
+
+
+def test_yolov5_on_an_emulated_32_bit_pi_equals_the_reference(edgekit, model_mirror):
+    done = edgekit(
+        "deploy", "yolov5", "--target", "rpi3-32", "--device", "virtual",
+        "--precision", "fp32", "--frames", "2", "--size", "320",
+    )  # fmt: skip
+    assert done.code == 0
+    rows = done.rows()
+    check_equal(rows["ncnn", "fp32"])
+    assert rows["onnxruntime", "fp32"]["status"] == "unsupported"
+    assert "armv7l" in rows["onnxruntime", "fp32"]["reason"]
+    check_claims_no_speed(done.result)
+    assert done.result["device"]["machine"] == "armv7l"
