@@ -3,7 +3,11 @@ from edgekit.report.answers import answer_facts, answer_table
 
 def test_boxes_classes_and_texts_are_named():
     facts = answer_facts(
-        [("a.jpg", [[1.0, 2.0, 3.0, 4.0, 0.9, 1]]), ("b.jpg", [[0, 0.5]]), ("c.jpg", [["hi", 0.7]])],
+        [
+            ("a.jpg", [[1.0, 2.0, 3.0, 4.0, 0.9, 1]]),
+            ("b.jpg", [[0, 0.5]]),
+            ("c.jpg", [["hi", 0.7]]),
+        ],
         ("cat", "dog"),
     )
     assert facts[0]["answers"] == [{"label": "dog", "score": 0.9, "box": [1.0, 2.0, 3.0, 4.0]}]
