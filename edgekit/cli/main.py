@@ -1,11 +1,8 @@
 """The root command: finds verbs by file name, turns errors into messages and exit codes."""
 
-import difflib
 import importlib
-import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +43,8 @@ class VerbGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            import difflib
+
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2, cutoff=0.5)
             if not near or "mean" in error.message:
                 raise
@@ -77,10 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        if in_json:
-            _print_json_error(type(error).__name__, error.format_message(), None, _EXIT_USAGE)
-        error.show()
-        return _EXIT_USAGE
+        return _report_usage(error, in_json=in_json)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the next call goes on where this one stopped", err=True)
         return _EXIT_INTERRUPTED
@@ -91,6 +87,22 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last stop: known errors are shown, others are bugs
         return _report(error, in_json=in_json)
     return code if isinstance(code, int) else 0
+
+
+def _report_usage(error: click.ClickException, *, in_json: bool) -> int:
+    """Say what click objects to as edgekit says everything else."""
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(message, err=True)
+        return _EXIT_USAGE
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "edgekit"
+    hint = f"{command} --help shows how to call it"
+    if in_json:
+        _print_json_error("UsageError", message, hint, _EXIT_USAGE)
+    click.echo(f"error: {message}", err=True)
+    click.echo(f"hint: {hint}", err=True)
+    return _EXIT_USAGE
 
 
 def _report(error: Exception, *, in_json: bool) -> int:
@@ -108,6 +120,7 @@ def _report(error: Exception, *, in_json: bool) -> int:
 
 def _report_bug(error: Exception, *, in_json: bool) -> int:
     import tempfile
+    import traceback
 
     with tempfile.NamedTemporaryFile(
         "w", prefix="edgekit-bug-", suffix=".log", delete=False
@@ -123,5 +136,7 @@ def _report_bug(error: Exception, *, in_json: bool) -> int:
 
 
 def _print_json_error(kind: str, message: str, hint: str | None, code: int) -> None:
+    import json
+
     fault = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
     click.echo(json.dumps({"error": fault}))
