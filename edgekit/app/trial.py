@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.app.bundles import Feasible, assemble, feasible
 from edgekit.app.stopwatch import Stopwatch
-from edgekit.bench.latency import frames_per_second, summarise
+from edgekit.bench.latency import disturbance, frames_per_second, summarise
 from edgekit.core.bundle import Bundle, BundleFile
 from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.contracts import Unsupported
@@ -143,7 +143,10 @@ def _score(bench: Bench, row: CandidateResult, result: "RunResult") -> Candidate
             reason=f"{accuracy.metric} {accuracy.value:.4f}: a drop of {accuracy.drop:.4f}, "
             f"more than {bench.max_drop:g}",
         )
-    return scored
+    measured = scored.measurement
+    if measured is None or measured.emulated:
+        return scored
+    return replace(scored, reason=disturbance(measured.model) or "")
 
 
 def _in_one_line(error: EngineError | MeasurementInvalidError) -> str:

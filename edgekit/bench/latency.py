@@ -8,6 +8,7 @@ from edgekit.core.measurement import Latency
 
 _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
+_QUIET_MEAN_OVER_MEDIAN = 1.25
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -50,6 +51,19 @@ def summarise(samples_ns: Sequence[int]) -> Latency:
         p90=percentile(ordered, 90) / _NS_PER_MS,
         p99=percentile(ordered, 99) / _NS_PER_MS,
         runs=len(ordered),
+    )
+
+
+def disturbance(latency: Latency) -> str | None:
+    """Tell in words that something else ran on the device meanwhile; ``None`` if not.
+
+    A quiet device's mean lies close above its median; a few long waits pull it away.
+    """
+    if latency.mean <= latency.p50 * _QUIET_MEAN_OVER_MEDIAN:
+        return None
+    return (
+        f"disturbed: a mean of {latency.mean:.2f} ms against a median of {latency.p50:.2f} ms; "
+        "measure again on a quiet device"
     )
 
 

@@ -30,7 +30,7 @@ class CandidateResult:
         status: ``ok`` ran and passed; ``gate`` ran and missed the gate; ``failed`` broke;
             ``skipped`` was not tried; ``unsupported`` cannot be; ``invalid`` was measured,
             but not so that it may be believed.
-        reason: in words, for every status but ``ok``.
+        reason: in words; with ``ok`` only where the figures want a remark.
         size_bytes: the engine's own files.
         bundle: the bundle's identity once it was built.
     """

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.bench.latency import frames_per_second, percentile, summarise
+from edgekit.bench.latency import disturbance, frames_per_second, percentile, summarise
 from edgekit.core.errors import MeasurementInvalidError
 
 SAMPLES = st.lists(st.integers(1, 10**12), min_size=1, max_size=200)
@@ -44,3 +44,10 @@ def test_summary_refuses_what_measured_nothing(samples):
 def test_percentile_refuses_impossible_percentage(percent):
     with pytest.raises(ValueError, match="percentage"):
         percentile([1.0], percent)
+
+
+def test_few_long_waits_are_called_a_disturbance():
+    assert disturbance(summarise([1_000_000] * 50)) is None
+    words = disturbance(summarise([1_000_000] * 50 + [100_000_000]))
+    assert words is not None
+    assert "median of 1.00 ms" in words
