@@ -121,11 +121,17 @@ def _prepare_bench(
         frames=frames,
         reference=reference,
         plan=options.plan or (_EMULATED_PLAN if device.facts.emulated else BenchPlan()),
-        max_drop=recipe.max_drop if options.max_drop is None else options.max_drop,
+        max_drop=_max_drop(recipe, options),
         emit=emit,
         stopwatch=stopwatch,
         transfer=transfer,
     )
+
+
+def _max_drop(recipe: Recipe, options: DeployOptions) -> float:
+    """Option before setting before recipe."""
+    given = (options.max_drop, settings().max_drop, recipe.max_drop)
+    return next(value for value in given if value is not None)
 
 
 def _with_fewer_frames(recipe: Recipe, options: DeployOptions, facts: DeviceFacts) -> Recipe:
@@ -139,7 +145,8 @@ def _with_fewer_frames(recipe: Recipe, options: DeployOptions, facts: DeviceFact
 
 
 def _run_all(bench: Bench, options: DeployOptions) -> list[CandidateResult]:
-    threads = options.threads or default_threads(bench.target, bench.device.facts)
+    chosen = options.threads or settings().threads
+    threads = chosen or default_threads(bench.target, bench.device.facts)
     wanted = candidates(options.engines, options.precisions, threads)
     if not wanted:
         asked = ", ".join(options.precisions)

@@ -1,9 +1,10 @@
 """From what the user calls a device to an open one."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekit.catalog.folders import find_file
 from edgekit.catalog.settings import settings
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import UsageError
@@ -40,6 +41,7 @@ def locate(device: str | None, target: str | None) -> Located:
 
     Raises:
         UsageError: no device was named and none follows, or nothing has the name.
+        UnknownNameError: there is no such target.
     """
     from edgekit.catalog.devices import load_devices
     from edgekit.device.address import LocalAddress, parse_address
@@ -47,6 +49,8 @@ def locate(device: str | None, target: str | None) -> Located:
     held = settings()
     target = target or held.target
     device = device or held.device
+    if target is not None:
+        find_file("targets", target)  # a name that nothing has is told before anything else
     entries = {entry.name: entry for entry in load_devices()}
     if device is None:
         device = _only_device(target, list(entries.values()))
@@ -56,9 +60,11 @@ def locate(device: str | None, target: str | None) -> Located:
         return Located(VIRTUAL, target, None)
     if device in entries:
         entry = entries[device]
-        return Located(device, target or entry.target, _address_of(entry))
+        address = _patient(_address_of(entry), held.connect_timeout_s)
+        return Located(device, target or entry.target, address)
     if any(mark in device for mark in "@.:"):
-        return Located(device, target, parse_address(device))
+        address = _patient(parse_address(device), held.connect_timeout_s)
+        return Located(device, target, address)
     near = nearest(device, [*entries, LOCAL, VIRTUAL])
     meant = f"did you mean {near[0]}? " if near else ""
     raise UsageError(
@@ -126,6 +132,14 @@ def _only_device(target: str | None, entries: "list[DeviceEntry]") -> str:
         hint="--device user@host for a board, --device virtual for an emulated one, "
         "--target local for this machine",
     )
+
+
+def _patient(address: "Address", connect_timeout_s: float) -> "Address":
+    from edgekit.device.address import LocalAddress
+
+    if isinstance(address, LocalAddress):
+        return address
+    return replace(address, connect_timeout_s=connect_timeout_s)
 
 
 def _address_of(entry: "DeviceEntry") -> "Address":

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.app.devices import locate, open_device
-from edgekit.catalog.devices import DeviceEntry, add_device
+from edgekit.catalog.devices import RESERVED, DeviceEntry, add_device
 from edgekit.catalog.targets import load_target, match_target
 from edgekit.core.errors import UsageError
 from edgekit.core.events import EventSink, ignore
+from edgekit.core.names import check_name
 from edgekit.core.target import DeviceFacts
 from edgekit.device.address import SshAddress, parse_address
 
@@ -35,6 +36,12 @@ def add_to_inventory(
         UsageError: the name or the address cannot be one, or the name is taken.
         UnknownNameError: there is no such target.
     """
+    if name in RESERVED:
+        raise UsageError(
+            f"{name!r} cannot name a device",
+            hint=f"--device gives {' and '.join(RESERVED)} a meaning of their own: choose another",
+        )
+    check_name(name, "device")
     place = parse_address(address)
     if not isinstance(place, SshAddress):
         raise UsageError(

@@ -11,14 +11,17 @@ from edgekit.core.recipe import Recipe
 
 
 def resolve_recipe(model: str) -> Recipe:
-    """Take ``model`` as a recipe's name, or, if it ends in ``.onnx`` or has a slash, as a file.
+    """Take ``model`` as a recipe's name, or as a file if it looks like one.
+
+    What ends in ``.onnx`` or has a slash is a file; so is what has a dot and is there.
 
     Raises:
         UnknownNameError: no recipe has the name.
         FetchError: the file is not there.
     """
-    if model.endswith(".onnx") or "/" in model:
-        return recipe_for_onnx(Path(model).expanduser())
+    path = Path(model).expanduser()
+    if model.endswith(".onnx") or "/" in model or ("." in model and path.is_file()):
+        return recipe_for_onnx(path)
     return load_recipe(model)
 
 

@@ -88,7 +88,10 @@ def find_device(name: str) -> DeviceEntry:
     """
     devices = _by_name()
     if name not in devices:
-        raise unknown_name("device", name, devices)
+        error = unknown_name("device", name, devices)
+        if not devices:
+            error.hint = "none is kept yet: edgekit devices add NAME user@host"
+        raise error
     return devices[name]
 
 

@@ -190,8 +190,8 @@ def _from_environment() -> dict[str, object]:
             continue
         try:
             values[entry.name] = _parse(hints[entry.name], text)
-        except ValueError as error:
-            faults.append(f"{variable}={text!r}: {error}")
+        except ValueError:
+            faults.append(f"{variable}={text!r} is no {_TYPE_WORDS[hints[entry.name]]}")
     if faults:
         raise UsageError("; ".join(faults), hint="mend or unset the environment variable")
     return values

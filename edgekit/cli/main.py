@@ -12,6 +12,7 @@ from edgekit import __version__
 
 _COMMANDS = Path(__file__).parent / "commands"
 _EXIT_INTERRUPTED = 130
+_OF_THE_MACHINE = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENOTDIR")
 _EXIT_USAGE = 2
 
 
@@ -108,6 +109,8 @@ def _report_usage(error: click.ClickException, *, in_json: bool) -> int:
 def _report(error: Exception, *, in_json: bool) -> int:
     from edgekit.core.errors import EdgekitError
 
+    if isinstance(error, OSError):
+        error = _machine_error(error)
     if not isinstance(error, EdgekitError):
         return _report_bug(error, in_json=in_json)
     if in_json:
@@ -116,6 +119,22 @@ def _report(error: Exception, *, in_json: bool) -> int:
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     return error.exit_code
+
+
+def _machine_error(error: OSError) -> Exception:
+    """Say of a folder that cannot be written, or of a full disk, what is no bug of edgekit's."""
+    import errno
+
+    from edgekit.core.errors import UsageError
+
+    if errno.errorcode.get(error.errno or 0) not in _OF_THE_MACHINE:
+        return error
+    place = f"{error.filename}: " if error.filename else ""
+    return UsageError(
+        f"this machine refuses: {place}{error.strerror}",
+        hint="edgekit doctor looks at this machine; EDGEKIT_CACHE_DIR and EDGEKIT_RUNS_DIR name "
+        "folders on another disk",
+    )
 
 
 def _report_bug(error: Exception, *, in_json: bool) -> int:

@@ -1,5 +1,6 @@
 """Options that verbs share, each written once."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,23 @@ from typing import Any
 import click
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Amount(click.FloatRange):
+    """A number in a range. NaN is in none, though no comparison says so."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 - as above
+        """Refuse what is no number of the range."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
 
 json_option = click.option(
     "--json", "in_json", is_flag=True, help="Print JSON lines; the last one is the result."
@@ -69,7 +87,7 @@ _TRIAL: tuple[Decorator, ...] = (
     ),
     click.option(
         "--max-drop",
-        type=click.FloatRange(0, 1),
+        type=Amount(0, 1),
         metavar="X",
         help="Largest drop in accuracy that passes the gate; default: the recipe's.",
     ),
@@ -93,7 +111,7 @@ _TRIAL: tuple[Decorator, ...] = (
     ),
     click.option(
         "--seconds",
-        type=click.FloatRange(0, 3600),
+        type=Amount(0, 3600),
         metavar="S",
         help="Measure at least S seconds.",
     ),
