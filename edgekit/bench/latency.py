@@ -62,7 +62,7 @@ def disturbance(latency: Latency) -> str | None:
     if latency.mean <= latency.p50 * _QUIET_MEAN_OVER_MEDIAN:
         return None
     return (
-        f"disturbed: a mean of {latency.mean:.2f} ms against a median of {latency.p50:.2f} ms; "
+        f"disturbed: mean {latency.mean:.2f} ms, median {latency.p50:.2f} ms; "
         "measure again on a quiet device"
     )
 

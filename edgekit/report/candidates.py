@@ -1,7 +1,7 @@
 """The table of candidates, and the lines below it."""
 
 from edgekit.core.candidate import CandidateResult
-from edgekit.core.measurement import OutputError
+from edgekit.core.measurement import Latency, OutputError
 from edgekit.core.report import Report
 from edgekit.report.table import Column, Table
 
@@ -12,16 +12,13 @@ _COLUMNS = (
     Column("engine"),
     Column("precision"),
     Column("status"),
-    Column("size MB", numeric=True),
-    Column("p50 ms", numeric=True),
-    Column("p90 ms", numeric=True),
-    Column("p99 ms", numeric=True),
+    Column("MB", numeric=True),
+    Column("p50/p90/p99 ms", numeric=True),
     Column("FPS", numeric=True),
-    Column("e2e p50 ms", numeric=True),
+    Column("end-to-end ms", numeric=True),
     Column("peak MB", numeric=True),
-    Column("agreement", numeric=True),
+    Column("agrees", numeric=True),
     Column("output error"),
-    Column("reason"),
 )
 
 
@@ -31,8 +28,8 @@ def candidate_table(report: Report) -> Table:
 
 
 def summary_lines(report: Report) -> tuple[str, ...]:
-    """What was chosen and why, what is active, and where the run's folder is."""
-    lines = []
+    """Remarks on rows, what was chosen and why, what is active, where the run's folder is."""
+    lines = [f"{row.candidate}: {row.reason}" for row in report.candidates if row.reason]
     if report.facts.emulated:
         lines.append(
             "emulated: correctness only; times and FPS of an emulated processor mean nothing"
@@ -64,16 +61,19 @@ def _row(row: CandidateResult) -> tuple[str, ...]:
         row.candidate.precision,
         row.status,
         _mega(row.size_bytes),
-        _number(timed.model.p50 if timed else None),
-        _number(timed.model.p90 if timed else None),
-        _number(timed.model.p99 if timed else None),
+        _percentiles(timed.model if timed else None),
         _number(timed.fps if timed else None, 1),
         _number(end_to_end.p50 if end_to_end else None),
         _mega(measured.memory_peak_bytes if measured else None),
         _number(row.accuracy.value if row.accuracy else None, 4),
         _error(row.error),
-        row.reason or _NONE,
     )
+
+
+def _percentiles(latency: Latency | None) -> str:
+    if latency is None:
+        return _NONE
+    return "/".join(_number(each) for each in (latency.p50, latency.p90, latency.p99))
 
 
 def _mega(size_bytes: int | None) -> str:
@@ -89,4 +89,4 @@ def _error(error: OutputError | None) -> str:
         return _NONE
     if error.max_box_px is None or error.max_score is None:
         return f"max {error.max_abs:.2g}"
-    return f"box {error.max_box_px:.2f} px, score {error.max_score:.4f}"
+    return f"{error.max_box_px:.2f} px, score {error.max_score:.4f}"

@@ -50,4 +50,4 @@ def test_few_long_waits_are_called_a_disturbance():
     assert disturbance(summarise([1_000_000] * 50)) is None
     words = disturbance(summarise([1_000_000] * 50 + [100_000_000]))
     assert words is not None
-    assert "median of 1.00 ms" in words
+    assert "median 1.00 ms" in words
