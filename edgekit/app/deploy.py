@@ -12,6 +12,7 @@ from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.options import DeployOptions
 from edgekit.app.stopwatch import Stopwatch
 from edgekit.app.trial import Bench, check_all, frame_content, run_trial
+from edgekit.bench.latency import disturbance
 from edgekit.catalog.settings import settings
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.errors import UsageError
@@ -52,6 +53,7 @@ def deploy(options: DeployOptions, *, emit: EventSink = ignore) -> Report:
     target = required_target(located)
     recipe = resolve_recipe(options.model)
     goals = options.goals or tuple(parse_goal(goal) for goal in recipe.goals)
+    _check_runs_folder()
     with ExitStack() as stack:
         with stopwatch.lap("connect"):
             opening = open_device(located, target, emit=emit, accept_new=options.accept_new)
@@ -88,6 +90,18 @@ def default_threads(target: Target, facts: DeviceFacts) -> int:
     """
     fastest = max(target.clusters, key=lambda cluster: cluster.max_mhz)
     return max(1, min(fastest.count, facts.cpu_usable))
+
+
+def _check_runs_folder() -> None:
+    """A run that could not be kept in the end would be lost: told before it begins."""
+    folder = settings().runs_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"runs cannot be kept in {folder}: {error.strerror}",
+            hint="name another folder in EDGEKIT_RUNS_DIR",
+        ) from error
 
 
 def _check_fits(device: "Device", target: Target) -> None:
@@ -177,13 +191,19 @@ def _activate(bench: Bench, choice: Choice | None, options: DeployOptions) -> Ac
     if choice is None or not options.activate:
         return bench.device.status().activation
     with bench.stopwatch.lap("activate"):
-        return activate_checked(bench, choice)
+        activation = activate_checked(bench, choice)
+        if activation.changed:
+            # Losers of earlier races would fill a small disk; a day's grace keeps what another
+            # deployment may be about to use.
+            bench.device.gc()
+        return activation
 
 
 def _is_valid(rows: list[CandidateResult], facts: DeviceFacts) -> bool:
-    measured = [row for row in rows if row.measurement is not None]
+    measured = [row.measurement for row in rows if row.measurement is not None]
     return (
         bool(measured)
         and not facts.emulated
-        and not any(row.status == "invalid" for row in measured)
+        and not any(row.status == "invalid" for row in rows)
+        and not any(disturbance(each.model) for each in measured)
     )
