@@ -46,6 +46,7 @@ class _Bad:
 
 
 _BAD: Final = _Bad()
+_MEND: Final = "mend the file, then run the same command again; nothing was done"
 
 
 def read_toml(
@@ -129,14 +130,14 @@ def parse_toml(file: Path) -> tuple[str, dict[str, object]]:
             f"{file} is not UTF-8 text: byte {error.start}", hint="save the file as UTF-8"
         ) from error
     except OSError as error:
-        raise CatalogError(f"cannot read {file}: {error.strerror}") from error
+        raise CatalogError(f"cannot read {file}: {error.strerror}", hint=_MEND) from error
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         where = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line = f"{where[1]}:{where[2]}" if where else str(text.count("\n") + 1)
         fault = re.sub(r" \(at [^)]*\)$", "", str(error))
-        raise CatalogError(f"{file}:{line}: not TOML: {fault}") from error
+        raise CatalogError(f"{file}:{line}: not TOML: {fault}", hint=_MEND) from error
 
 
 def _error(file: Path, text: str, faults: list[Fault]) -> CatalogError:
@@ -144,8 +145,8 @@ def _error(file: Path, text: str, faults: list[Fault]) -> CatalogError:
     told = sorted({(line_of(lines, fault.path), fault.text) for fault in faults})
     listing = [f"{file}:{line}: {fault}" for line, fault in told]
     if len(listing) == 1:
-        return CatalogError(listing[0])
-    return CatalogError("\n  ".join([f"{file} has {len(listing)} faults:", *listing]))
+        return CatalogError(listing[0], hint=_MEND)
+    return CatalogError("\n  ".join([f"{file} has {len(listing)} faults:", *listing]), hint=_MEND)
 
 
 def _table(

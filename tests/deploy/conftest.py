@@ -51,6 +51,23 @@ def edgekit(own_state, capsys):
 
 
 @pytest.fixture
+def refused(own_state, capsys):
+    """Run a command line that must be refused with one error and a hint; return what it said."""
+
+    def call(code, *arguments):
+        found = run([*map(str, arguments)])
+        err = capsys.readouterr().err
+        assert found == code, err
+        assert "Traceback" not in err
+        said = [line for line in err.splitlines() if line.startswith(("error: ", "hint: "))]
+        assert [line.split(":")[0] for line in said] == ["error", "hint"], err
+        assert err.splitlines()[-1] == said[-1]
+        return err
+
+    return call
+
+
+@pytest.fixture
 def model_mirror():
     """The folder with the published models; tests that need them skip without it."""
     folders = [Path(part) for part in os.environ.get("EDGEKIT_MODEL_PATH", "").split(":") if part]
