@@ -79,7 +79,10 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _report_usage(error, in_json=in_json)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the next call goes on where this one stopped", err=True)
+        message = "interrupted; the next call goes on where this one stopped"
+        if in_json:
+            _print_json_error("Interrupted", message, None, _EXIT_INTERRUPTED)
+        click.echo(message, err=True)
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`| head`): nothing is wrong, and nobody is left to tell.

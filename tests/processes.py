@@ -1,0 +1,28 @@
+"""What runs on this machine, from /proc."""
+
+import os
+import time
+from pathlib import Path
+
+
+def running_below(root: Path) -> dict[int, str]:
+    """Return the processes that have ``root`` in their command line, by process id."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if str(root) in line:
+            found[int(folder.name)] = line
+    return found
+
+
+def assert_nothing_runs_below(root: Path, within_s: float = 10.0) -> None:
+    """Wait for what is about to end; fail with what does not."""
+    deadline = time.monotonic() + within_s
+    while running := running_below(root):
+        assert time.monotonic() < deadline, running
+        time.sleep(0.02)
