@@ -2,52 +2,19 @@
 
 import dataclasses
 import os
-import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from device_life import deliver
 
 from edgekit.core.errors import (
     AgentError,
-    ConnectionLostError,
     EdgekitError,
-    NoPythonError,
-    RunnerError,
     WrongDeviceError,
 )
 from edgekit.core.events import StepFinished, StepProgress
-from edgekit.device import LocalAddress, RunRequest, check_target, connect
-
-
-def deliver(device, bundle):
-    transfer = device.push(bundle.content)
-    device.install(bundle)
-    return transfer
-
-
-def ends(pid: int, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def wait_for(path: Path, within_s: float = 10.0) -> str:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text():
-            return path.read_text()
-        time.sleep(0.02)
-    raise AssertionError(f"{path} did not appear")
+from edgekit.device import RunRequest, check_target
 
 
 def test_facts_tell_of_this_machine(device, device_root):
@@ -207,170 +174,6 @@ def test_activate_of_what_is_not_installed_leaves_current(device, workshop):
     assert device.status().current.bundle == bundle.identity
 
 
-def test_run_brings_samples_outputs_and_answers(device, workshop, tmp_path):
-    bundle = workshop.bundle()
-    deliver(device, bundle)
-    frames = [workshop.file(b"one"), workshop.file(b"PK two")]
-    device.push(frames)
-    events = []
-    request = RunRequest("bench", tuple(frame.sha256 for frame in frames), threads=3)
-    result = device.run(bundle.identity, request, events.append)
-    assert result.model_ns == (5, 6, 7)
-    assert result.end_to_end_ns == (8, 9)
-    assert result.answers == ("one", "PK two")
-    assert [frame["output0"].read_bytes() for frame in result.outputs] == [
-        b"output of one", b"output of PK two",
-    ]  # fmt: skip
-    assert result.versions == {"greeting": "hello", "threads": "3", "suffix": ".npy"}
-    assert StepProgress("run", 3, 3, "model") in events
-    kept = RunRequest("infer", (frames[1].sha256,), outputs=tmp_path / "kept")
-    result = device.run(bundle.identity, kept)
-    assert result.versions["suffix"] == ".npz"
-    assert result.versions["threads"] == "2"
-    device.close()
-    assert result.outputs[0]["output0"].parent == tmp_path / "kept"
-    assert result.outputs[0]["output0"].exists()
-
-
-def test_run_with_many_large_outputs_brings_them_all(device, workshop):
-    bundle = workshop.bundle()
-    deliver(device, bundle)
-    frame = workshop.file(b"x" * 5000)
-    device.push([frame])
-    result = device.run(bundle.identity, RunRequest("infer", (frame.sha256,) * 1000))
-    assert len(result.outputs) == 1000
-    assert {files["output0"].stat().st_size for files in result.outputs} == {5010}
-
-
-@pytest.mark.parametrize(
-    ("mode", "message"),
-    [
-        ("crash", r"SIGSEGV(.|\n)*about to fall"),
-        ("fail", r"status 1(.|\n)*no such layer"),
-        ("silent", "left no result"),
-    ],
-)
-def test_run_whose_runner_breaks_is_a_runner_error_and_the_agent_lives(
-    device, workshop, mode, message
-):
-    bundle = workshop.bundle(mode)
-    deliver(device, bundle)
-    with pytest.raises(RunnerError, match=message):
-        device.run(bundle.identity, RunRequest("infer", ()))
-    assert device.status().bundles == (bundle.identity,)
-
-
-def test_run_over_its_time_ends_the_whole_group(device, workshop, device_root):
-    bundle = workshop.bundle("hang")
-    deliver(device, bundle)
-    with pytest.raises(RunnerError, match="did not end within"):
-        device.run(bundle.identity, RunRequest("infer", (), timeout_s=0.5))
-    leader = int(next((device_root / "jobs").glob("*/pid")).read_text())
-    assert not [pid for pid in _group(leader) if not ends(pid)]
-
-
-def _group(leader: int) -> list[int]:
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(words[2]) == leader:
-            members.append(int(stat.parent.name))
-    return members
-
-
-def test_run_with_a_python_that_is_absent_says_so(device, workshop):
-    plain = workshop.bundle()
-    bundle = dataclasses.replace(
-        plain, runtime=dataclasses.replace(plain.runtime, python="/no/such/python3")
-    )
-    deliver(device, bundle)
-    with pytest.raises(NoPythonError, match="/no/such/python3"):
-        device.run(bundle.identity, RunRequest("infer", ()))
-
-
-CLIENT = """
-import sys
-from pathlib import Path
-from edgekit.device import LocalAddress, RunRequest, connect
-with connect(LocalAddress(root=Path(sys.argv[1]))) as device:
-    device.run(sys.argv[2], RunRequest("infer", ()))
-"""
-
-
-@pytest.mark.parametrize("deadly", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_run_ends_when_the_host_dies(device, workshop, device_root, deadly):
-    bundle = workshop.bundle("hang")
-    deliver(device, bundle)
-    device.activate(bundle.identity)
-    client = subprocess.Popen(
-        [sys.executable, "-c", CLIENT, str(device_root), bundle.identity], stderr=subprocess.PIPE
-    )
-    try:
-        jobs = device_root / "jobs"
-        deadline = time.monotonic() + 20
-        while not list(jobs.glob("*/pid")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        runner = int(wait_for(next(jobs.glob("*/pid"))))
-        client.send_signal(deadly)
-        client.communicate(timeout=20)
-    finally:
-        client.kill()
-    assert ends(runner)
-    assert device.status().current.bundle == bundle.identity
-    assert device.activate(bundle.identity).changed is False  # the lock is free again
-
-
-def test_run_ends_when_the_agent_is_killed(device, workshop, device_root):
-    bundle = workshop.bundle("hang")
-    deliver(device, bundle)
-    agent = device._client._stream._process
-
-    def kill(_event):
-        agent.kill()
-
-    with pytest.raises(ConnectionLostError):
-        device.run(bundle.identity, RunRequest("infer", ()), kill)
-    runner = int(next((device_root / "jobs").glob("*/pid")).read_text())
-    assert ends(runner)
-    for child in _group(runner):  # the kernel ends the runner itself; this one's child is ours
-        os.kill(child, signal.SIGKILL)
-
-
-def test_interrupted_conversation_does_not_go_on(device, workshop):
-    bundle = workshop.bundle("hang")
-    deliver(device, bundle)
-
-    def interrupt(_event):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        device.run(bundle.identity, RunRequest("infer", ()), interrupt)
-    with pytest.raises(ConnectionLostError):
-        device.status()
-
-
-def test_two_agents_take_turns_and_the_second_names_the_first(device, workshop, device_root):
-    bundle = workshop.bundle("hang")
-    deliver(device, bundle)
-    refusals = []
-
-    def try_as_another(_event):
-        with connect(LocalAddress(root=device_root)) as other:
-            assert other.status().current is None  # to look is free
-            with pytest.raises(AgentError) as caught:
-                other.activate(bundle.identity)
-            refusals.append(caught.value)
-
-    agent = device._client._stream._process.pid
-    with pytest.raises(RunnerError):
-        device.run(bundle.identity, RunRequest("infer", (), timeout_s=6), try_as_another)
-    assert refusals[0].code == "busy"
-    assert f"run, process {agent}, from this machine" in refusals[0].message
-
-
 def test_gc_keeps_current_and_previous(device, workshop, device_root):
     bundles = [workshop.bundle(model=data) for data in (b"1", b"2", b"3", b"4")]
     for bundle in bundles:
@@ -401,15 +204,6 @@ def test_check_target_refuses_another_architecture_and_another_board(device):
         check_target(device.facts, board)
     facts = dataclasses.replace(device.facts, compatible=("radxa,rock3a", "rockchip,rk3566"))
     check_target(facts, board)
-
-
-def test_run_keeps_no_more_than_the_last_jobs(device, workshop, device_root):
-    bundle = workshop.bundle()
-    deliver(device, bundle)
-    (device_root / "jobs/.doomed-1").mkdir()  # as a power cut may leave
-    for _time in range(4):
-        device.run(bundle.identity, RunRequest("infer", ()))
-    assert len(list((device_root / "jobs").iterdir())) == 2
 
 
 def test_gc_removes_agents_of_former_releases_alone(device, device_root):
