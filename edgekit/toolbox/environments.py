@@ -136,8 +136,15 @@ def _run(command: list[str], spec: ToolboxSpec, log: Path) -> None:
     except (TimeoutError, OSError) as error:
         raise ToolboxError(f"{what}: {error}", hint=f"log: {log}") from error
     if status != 0:
-        said = last_lines(log)
+        said = _fault(log)
         raise ToolboxError(f"{what}:\n{said}\n  log: {log}", hint=_hint(said, spec))
+
+
+def _fault(log: Path) -> str:
+    """Return what uv says is wrong, without what it did before."""
+    said = last_lines(log)
+    begins = re.search(r"^ *(error:|\u00d7)", said, re.MULTILINE)
+    return said[begins.start() :] if begins else said
 
 
 def _hint(said: str, spec: ToolboxSpec) -> str:
