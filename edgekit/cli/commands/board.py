@@ -48,7 +48,8 @@ def list_(in_json: bool) -> None:
 
     boards = user_mode.list_boards()
     output = make_output(in_json=in_json)
-    output.result({"boards": [board_facts(each) for each in boards]}, board_table(boards))
+    shown = board_table(boards) if boards else "none is up: edgekit board up TARGET"
+    output.result({"boards": [board_facts(each) for each in boards]}, shown)
 
 
 @board.command(context_settings={"ignore_unknown_options": True})
