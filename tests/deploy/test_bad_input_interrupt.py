@@ -139,3 +139,43 @@ def test_interrupted_run_of_a_long_measurement_ends_the_runner(own_state):
     assert code == INTERRUPTED
     assert_nothing_runs_below(own_state / "device")
     assert call("status", "--device", "local")["current"] is None
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        '"step_started", "step": "connect"',
+        '"step_progress", "step": "push"',
+        '"step_progress", "step": "run:',
+        '"step_started", "step": "activate"',
+    ],
+)
+def test_interrupted_deploy_over_ssh_ends_the_runner_there(users_home, sshd, own_state, at):
+    users_home(sshd)
+    where = ("--device", f"{sshd.user}@127.0.0.1:{sshd.port}")
+    model = odd_onnx.classifier(own_state / "net.onnx")
+    arguments = ("deploy", model, *QUICK[:3], "ncnn", "--precision", "fp32", *where)
+    arguments += ("--runs", "2", "--seconds", "0" if "activate" in at else "5")
+    code, err = interrupt(arguments, at=at, extra_s=0.02)
+    assert code in {INTERRUPTED, 0}
+    assert "Traceback" not in err
+    assert_nothing_runs_below(sshd.home)
+    status = call("status", *where)
+    assert status["current"] is None or "activate" in at
+
+
+@pytest.fixture
+def users_home(monkeypatch, request):
+    """Point HOME at an empty one that knows a sshd; the user's cache stays where it is."""
+    from edgekit.catalog.settings import settings
+
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(settings().cache_dir))
+    home = request.getfixturevalue("own_home")
+
+    def configure(sshd):
+        (home / ".ssh" / "config").write_text(
+            f"Host 127.0.0.1\n  IdentityFile {sshd.identity}\n"
+            f"  UserKnownHostsFile {sshd.known_hosts}\n"
+        )
+
+    return configure

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import subprocess
 import threading
 import time
 
@@ -103,3 +104,31 @@ def test_device_lost_in_mid_bench_keeps_what_was_active(device, refused, edgekit
     assert done.code == 0
     assert done.result["transfer"]["bytes_sent"] == 0
     assert done.result["active"]["previous"] == old.result["active"]["current"]
+
+
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """Mount a file system of 40 MB as the device's root: wheels fit, what is in them does not."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    monkeypatch.setenv("EDGEKIT_DEVICE_ROOT", str(place))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_disk_that_fills_up_keeps_what_was_sent(refused, edgekit, tmp_path, small_disk):
+    model = odd_onnx.classifier(tmp_path / "net.onnx")
+    said = refused(3, "deploy", model, *QUICK, "--seconds", "0")
+    assert "free some space on the device" in said
+    status = edgekit("status", "--device", "local")
+    assert status.code == 0
+    assert status.result["current"] is None
+    assert not list((small_disk / "generations").iterdir())
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    done = edgekit("deploy", model, *QUICK, "--seconds", "0")
+    assert done.code == 0
+    assert done.result["transfer"]["bytes_sent"] == 0
+    assert done.result["active"]["current"] == done.result["chosen"]["bundle"]
