@@ -54,6 +54,7 @@ def deploy(options: DeployOptions, *, emit: EventSink = ignore) -> Report:
     recipe = resolve_recipe(options.model)
     goals = options.goals or tuple(parse_goal(goal) for goal in recipe.goals)
     _check_runs_folder()
+    _check_offered(options)
     with ExitStack() as stack:
         with stopwatch.lap("connect"):
             opening = open_device(located, target, emit=emit, accept_new=options.accept_new)
@@ -102,6 +103,12 @@ def _check_runs_folder() -> None:
             f"runs cannot be kept in {folder}: {error.strerror}",
             hint="name another folder in EDGEKIT_RUNS_DIR",
         ) from error
+
+
+def _check_offered(options: DeployOptions) -> None:
+    if not candidates(options.engines, options.precisions, threads=1):
+        asked = ", ".join(options.precisions)
+        raise UsageError(f"no engine offers {asked}", hint="leave --precision out to try all")
 
 
 def _check_fits(device: "Device", target: Target) -> None:
@@ -162,9 +169,6 @@ def _run_all(bench: Bench, options: DeployOptions) -> list[CandidateResult]:
     chosen = options.threads or settings().threads
     threads = chosen or default_threads(bench.target, bench.device.facts)
     wanted = candidates(options.engines, options.precisions, threads)
-    if not wanted:
-        asked = ", ".join(options.precisions)
-        raise UsageError(f"no engine offers {asked}", hint="leave --precision out to try all")
     plans = check_all(bench, wanted)
     return [plan if isinstance(plan, CandidateResult) else run_trial(bench, plan) for plan in plans]
 

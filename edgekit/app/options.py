@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from edgekit.core.errors import UsageError
 from edgekit.core.goal import Goal
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.names import ENGINE_NAMES, PRECISIONS, EngineName, Precision, unknown_name
+
+AUTO: Final = "auto"
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ def parse_engines(text: str) -> tuple[EngineName, ...]:
     """
     names = _split(text)
     for name in names:
-        if name not in ENGINE_NAMES:
+        if name not in (AUTO, *ENGINE_NAMES):
             raise unknown_name("engine", name, ENGINE_NAMES)
-    return tuple(cast("EngineName", name) for name in names)
+    return () if AUTO in names else tuple(cast("EngineName", name) for name in names)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:
@@ -85,9 +87,9 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
     """
     names = _split(text)
     for name in names:
-        if name not in PRECISIONS:
+        if name not in (AUTO, *PRECISIONS):
             raise unknown_name("precision", name, PRECISIONS)
-    return tuple(cast("Precision", name) for name in names)
+    return () if AUTO in names else tuple(cast("Precision", name) for name in names)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -105,8 +107,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    return () if "auto" in names else names
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def bench_plan(*, runs: int | None, seconds: float | None) -> BenchPlan | None:

@@ -21,6 +21,7 @@ DEPLOY = ("deploy", "shapes", "--target", "local")
         (("deploy", "shapes", "--target", "local", "--device", "benchpi"), ("benchpi", "add")),
         (("deploy", "./none.onnx", "--target", "local"), ("none.onnx", "path")),
         ((*DEPLOY, "--engine", "tenssorrt"), ("tenssorrt", "tensorrt")),
+        ((*DEPLOY, "--engine", "auto,ncn"), ("'ncn'", "ncnn")),
         ((*DEPLOY, "--precision", "fp18"), ("fp18", "fp16")),
         ((*DEPLOY, "--goal", "fsp >= 1"), ("fsp", "fps")),
         ((*DEPLOY, "--goal", "fast"), ("fast", "fps >= 10")),
