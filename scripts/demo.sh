@@ -10,3 +10,5 @@ show() {
 }
 show edgekit deploy shapes --target rk3566 --device virtual
 show edgekit deploy shapes --target local
+printf '\nThe board stays up: edgekit board ssh rk3566 logs in, edgekit board down rk3566 stops it.\n'
+printf 'Next: .venv/bin/edgekit status --device local, then edgekit rollback --device local\n'
