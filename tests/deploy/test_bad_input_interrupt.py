@@ -45,7 +45,7 @@ def call(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def interrupt(arguments, *, at=None, after_s=0.0, extra_s=0.0):
+def interrupt(arguments, *, at=None, after_s=0.0, extra_s=0.0, number=signal.SIGINT):
     """Start, and press Ctrl-C when an event holds ``at``; return exit code and talk.
 
     As at a terminal, the whole process group is told.
@@ -63,7 +63,7 @@ def interrupt(arguments, *, at=None, after_s=0.0, extra_s=0.0):
             else:
                 assert any(at in line for line in process.stdout), f"no event holds {at}"
                 time.sleep(extra_s)
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, number)
             out, err = process.communicate(timeout=60)
         finally:
             process.kill()
@@ -139,6 +139,18 @@ def test_interrupted_run_of_a_long_measurement_ends_the_runner(own_state):
     assert code == INTERRUPTED
     assert_nothing_runs_below(own_state / "device")
     assert call("status", "--device", "local")["current"] is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_in_mid_build_ends_the_builder(own_state, monkeypatch, number):
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(own_state / "cache"))
+    model = odd_onnx.classifier(own_state / "net.onnx")
+    at = '"step_started", "step": "toolbox:'
+    code, err = interrupt(("deploy", model, *QUICK), at=at, extra_s=0.1, number=number)
+    assert code == 128 + number
+    assert err == ""
+    assert_nothing_runs_below(own_state)
+    assert not list((own_state / "cache" / "toolboxes" / ".building").iterdir())
 
 
 @pytest.mark.parametrize(
