@@ -62,7 +62,9 @@ def test_name_is_not_overwritten_unasked(edgekit):
 
 
 def test_probe_reads_this_machine(edgekit):
-    found = edgekit("devices", "probe", "local")["device"]
+    probed = edgekit("devices", "probe", "local")
+    assert probed["target"] == "local"
+    found = probed["device"]
     assert found["libc"] == "glibc"
     assert found["cpu_usable"] >= 1
     assert found["emulated"] is False
