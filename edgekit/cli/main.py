@@ -63,6 +63,19 @@ def root() -> None:
     edgekit deploy yolov5 --target rk3566 --device pi@192.168.1.20
     edgekit deploy ./mine.onnx --target rpi4 --device virtual
     """  # noqa: D301 - click reads the \b
+    _end_in_order()
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and SIGHUP run every ``finally``: what a verb started must not outlive it."""
+    import contextlib
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # One that is ignored (nohup) or handled already stays so; ValueError: not the main thread.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            with contextlib.suppress(ValueError):
+                signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
 def run(arguments: Sequence[str]) -> int:
