@@ -28,7 +28,6 @@ class DeviceEntry:
         address: host name, IP address, or an alias in OpenSSH's configuration.
         target: the kind of board; ``None``: not known, so ``--target`` must say.
         proxy_jump: as OpenSSH's ``ProxyJump``.
-        python: interpreter on the board for the agent, where it is not found by itself.
         note: for people.
     """
 
@@ -39,7 +38,6 @@ class DeviceEntry:
     target: str | None = None
     identity_file: Path | None = None
     proxy_jump: str | None = None
-    python: str | None = None
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -25,7 +25,6 @@ BENCH = DeviceEntry(
     target="rpi4",
     identity_file=Path("/keys/id"),
     proxy_jump="admin@gate:22",
-    python="/usr/bin/python3.9",
     note='the one with the "fan"',
 )
 HAND_WRITTEN = """# my boards
