@@ -191,17 +191,17 @@ class _Run:
             after(run(before(frame)), shape)
 
         try:
-            _timed(model, warmup, "warmup")
-            model_ns = _timed(model, plan, "model")
-            _timed(end_to_end, dict(warmup, min_runs=1, min_seconds=0), "warmup")
-            return model_ns, _timed(end_to_end, plan, "end_to_end")
+            timed(model, warmup, "warmup")
+            model_ns = timed(model, plan, "model")
+            timed(end_to_end, dict(warmup, min_runs=1, min_seconds=0), "warmup")
+            return model_ns, timed(end_to_end, plan, "end_to_end")
         except Exception as error:
             raise RunFailedError(
                 "inference failed while it was timed: %s" % _in_words(error)
             ) from error
 
 
-def _timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List[int]:
+def timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List[int]:
     """Call until both minima are met or ``max_seconds`` are over; return each call's ns."""
     samples = []  # type: List[int]
     keep, clock = samples.append, _clock_ns
