@@ -3,9 +3,9 @@
     python scripts/list_operators.py [ENGINE ...]
 
 Nothing is copied from documentation. ``onnxruntime``: the CPU kernels that the package
-registers, and the operators that ONNX defines as functions of others. ``ncnn``: an operator is
-listed if at least one graph of that single operator converts, runs, and equals ONNX Runtime
-through edgekit's own build; graphs are made here and taken from ONNX's backend tests.
+registers, and the operators that ONNX defines as functions of others. ``ncnn`` and ``mnn``: an
+operator is listed if at least one graph of that single operator converts, runs, and equals ONNX
+Runtime through edgekit's own build; graphs are made here and taken from ONNX's backend tests.
 Run it after ``lock_engines.py``; ncnn takes half an hour.
 """
 
@@ -13,8 +13,9 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ TARGET = Target("local", "", "", "x86_64", (), "native", "x86_64-linux-gnu")
 OPSET = 17
 GRAPHS_PER_OPERATOR = 6
 RANK_OF_IMAGES = 4
-# What pnnx computes itself, once, where shapes are static.
+# What the converters compute themselves, once, where shapes are static.
 FOLDED = frozenset({"Constant", "ConstantOfShape", "Range", "Shape"})
 HEADER = "# ONNX operators (default domain). Made by scripts/list_operators.py: {how}.\n"
 
@@ -226,8 +227,8 @@ def _plain(model: onnx.ModelProto) -> bool:
     return all(kind.elem_type == onnx.TensorProto.FLOAT for kind in kinds) and all(sizes)
 
 
-def works(model: onnx.ModelProto) -> bool:
-    """Tell whether ncnn runs the graph and equals ONNX Runtime."""
+def works(engine: str, model: onnx.ModelProto) -> bool:
+    """Tell whether ``engine`` runs the graph and equals ONNX Runtime."""
     if not _plain(model):
         return False
     data = model.SerializeToString()
@@ -248,20 +249,20 @@ def works(model: onnx.ModelProto) -> bool:
         ]
         one = Model("one", file, file, file.sha256, *specs, (), False, pipeline, pipeline)
         try:
-            build(load_engine("ncnn"), one, "fp32", TARGET, emit=ignore, timeout_s=60)
+            build(load_engine(engine), one, "fp32", TARGET, emit=ignore, timeout_s=60)
         except BuildError:
             return False
     return True
 
 
-def ncnn_operators() -> set[str]:
-    """Return the operators of which at least one graph works."""
+def proven_operators(engine: str) -> set[str]:
+    """Return the operators of which at least one graph works under ``engine``."""
     with tempfile.TemporaryDirectory(prefix="edgekit-operators-") as cache:
         os.environ["EDGEKIT_CACHE_DIR"] = cache
         graphs = candidates()
 
         def first(name: str) -> bool:
-            good = next((n for n, model in enumerate(graphs[name]) if works(model)), None)
+            good = next((n for n, model in enumerate(graphs[name]) if works(engine, model)), None)
             print(
                 name,
                 f"of {len(graphs[name])}:",
@@ -276,10 +277,11 @@ def ncnn_operators() -> set[str]:
 
 
 def main() -> None:
-    """List the engines named on the command line, or both."""
-    ways = {
+    """List the engines named on the command line, or all."""
+    proven = "each proven by a graph that equals ONNX Runtime, or folded"
+    ways: dict[str, tuple[Callable[[], set[str]], str]] = {
         "onnxruntime": (onnxruntime_operators, "the CPU kernels that onnxruntime registers"),
-        "ncnn": (ncnn_operators, "each proven by a graph that equals ONNX Runtime, or folded"),
+        **{name: (partial(proven_operators, name), proven) for name in ("ncnn", "mnn")},
     }
     for engine in sys.argv[1:] or ways:
         find, how = ways[engine]

@@ -23,10 +23,12 @@ BOARD_PLATFORM = "aarch64-manylinux_2_31"
 HOST = {
     "onnxruntime": ("onnxruntime==1.31.1", "numpy==2.4.6"),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
 }
 BOARD = {
     "onnxruntime": ("onnxruntime", "numpy"),
     "ncnn": ("ncnn", "numpy"),
+    "mnn": ("mnn", "numpy"),
 }
 
 

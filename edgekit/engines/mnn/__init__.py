@@ -1,0 +1,75 @@
+"""MNN: made for phones; ARM kernels of its own, wheels for old Pythons and old systems too."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from edgekit.core.contracts import RuntimeSpec, ToolboxSpec, Unsupported
+from edgekit.core.model import Model, TensorSpec
+from edgekit.core.names import EngineName, Precision
+from edgekit.core.target import DeviceFacts, Target
+from edgekit.engines.operators import lacking
+from edgekit.engines.pythons import Version, newest, no_glibc, no_python
+
+_FOLDER: Final = Path(__file__).parent
+# What board.txt has wheels for; all of them ask for glibc 2.17, which any such Python exceeds.
+_OLDEST: Final[Version] = (3, 6)
+_LATEST: Final[Version] = (3, 14)
+
+
+class Mnn:
+    """MNN on the CPU, float32 and half precision.
+
+    ``fp16``: weights are stored as fp16, and the runtime is allowed half-precision arithmetic.
+    It uses that where the CPU has it (ARMv8.2 with ``asimdhp``); elsewhere, x86-64 among them,
+    it widens the weights as it loads them and computes in float32: half the file, the same
+    speed.
+    """
+
+    name: EngineName = "mnn"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    toolbox = ToolboxSpec("mnn", ">=3.11,<3.15", _FOLDER / "host.txt")
+    build_script = _FOLDER / "build.py"
+    runner_module = "edgekit.engines.mnn.runner"
+
+    def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
+        """Refuse unknown operators, odd inputs, and boards that no wheel is made for."""
+        del precision
+        return _no_wheel(target.architecture) or _odd_input(model.inputs) or lacking(model, "mnn")
+
+    def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
+        """Take the newest Python that has wheels; NumPy travels along."""
+        del target
+        refusal = _no_wheel(facts.machine) or no_glibc(self.name, facts)
+        if refusal is not None:
+            return refusal
+        python = newest(facts.pythons, _OLDEST, _LATEST)
+        if python is None:
+            return no_python(self.name, facts, _OLDEST, _LATEST)
+        return RuntimeSpec(python, _FOLDER / "board.txt", ("mnn", "numpy"))
+
+    def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
+        """Nothing but model and precision decides: the file serves every CPU."""
+        del model, precision, target
+        return json.dumps({})
+
+
+def _no_wheel(machine: str) -> Unsupported | None:
+    if machine in {"aarch64", "x86_64"}:
+        return None
+    return Unsupported(
+        f"no mnn wheel exists for {machine}",
+        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
+    )
+
+
+def _odd_input(inputs: tuple[TensorSpec, ...]) -> Unsupported | None:
+    for spec in inputs:
+        if spec.dtype != "float32":
+            return Unsupported(
+                f"mnn is fed float32 inputs; {spec} is not", hint="try --engine onnxruntime"
+            )
+    return None
+
+
+ENGINE: Final = Mnn()
