@@ -74,6 +74,22 @@ def made_cases() -> Iterator[Case]:
         yield model.graph.node[-1].op_type, data, [value], answers
 
 
+def range_case() -> Case:
+    """Return ``Range``, which ONNX tests in bfloat16 alone as far as one operator goes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants = {"start": np.array(2, np.int64), "step": np.array(3, np.int64)}
+    graph = helper.make_graph(
+        [helper.make_node("Range", ["start", "limit", "step"], ["y"])],
+        "Range",
+        [helper.make_tensor_value_info("limit", TensorProto.INT64, ())],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, ("n",))],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return "Range", model.SerializeToString(), [np.array(12, np.int64)], [np.arange(2, 12, 3)]
+
+
 def main() -> None:
     """Write the cases, run them in the toolbox, write the list."""
     from edgekit.core.events import ignore
@@ -82,7 +98,8 @@ def main() -> None:
 
     python = environment(load_engine("openvino").toolbox, emit=ignore).python
     with tempfile.TemporaryDirectory(prefix="edgekit-operators-") as scratch:
-        for number, (name, model, inputs, outputs) in enumerate((*made_cases(), *backend_cases())):
+        cases = (*made_cases(), range_case(), *backend_cases())
+        for number, (name, model, inputs, outputs) in enumerate(cases):
             stem = Path(scratch, f"{name}-{number}")
             stem.with_suffix(".onnx").write_bytes(model)
             arrays = {f"in{index}": value for index, value in enumerate(inputs)}
