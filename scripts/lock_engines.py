@@ -24,12 +24,18 @@ HOST = {
     "onnxruntime": ("onnxruntime==1.31.1", "numpy==2.4.6"),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    "openvino": ("openvino==2026.4.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
 }
 BOARD = {
     "onnxruntime": ("onnxruntime", "numpy"),
     "ncnn": ("ncnn", "numpy"),
     "mnn": ("mnn", "numpy"),
+    "openvino": ("openvino", "numpy"),
 }
+# The first Python that an engine has wheels for, where it is not the first of all.
+OLDEST = {"openvino": "3.8"}
+# From this Python on, boards have a newer libc (Ubuntu 22.04: 3.10, 2.35), and the package asks it.
+NEWER_PLATFORM = {"openvino": ("3.10", "aarch64-manylinux_2_35")}
 
 
 def compile_lock(requirements: Iterable[str], *options: str) -> str:
@@ -44,11 +50,19 @@ def compile_lock(requirements: Iterable[str], *options: str) -> str:
     return done.stdout
 
 
-def board_lock(package: str) -> str:
+def board_platform(package: str, python: str) -> str:
+    """Return the wheel platform of the boards that have this Python."""
+    since, platform = NEWER_PLATFORM.get(package, (None, BOARD_PLATFORM))
+    newer = since is None or PYTHONS.index(python) >= PYTHONS.index(since)
+    return platform if newer else BOARD_PLATFORM
+
+
+def board_lock(package: str, oldest: str) -> str:
     """Return ``package``'s entries: the newest version with a wheel, for each Python."""
     pythons: dict[str, list[str]] = {}
-    for python in PYTHONS:
-        options = ("--python-version", python, "--python-platform", BOARD_PLATFORM)
+    for python in PYTHONS[PYTHONS.index(oldest) :]:
+        options = ("--python-version", python)
+        options += ("--python-platform", board_platform(package, python))
         pythons.setdefault(compile_lock([package], *options), []).append(python)
     entries = []
     for entry, served in pythons.items():
@@ -69,7 +83,8 @@ def main() -> None:
         folder = ENGINES / engine
         lock = compile_lock(HOST[engine], "--python-version", "3.11", "--universal")
         (folder / "host.txt").write_text(lock, encoding="utf-8")
-        lock = "".join(board_lock(package) for package in BOARD[engine])
+        oldest = OLDEST.get(engine, PYTHONS[0])
+        lock = "".join(board_lock(package, oldest) for package in BOARD[engine])
         (folder / "board.txt").write_text(lock, encoding="utf-8")
         print(f"{engine}: host.txt and board.txt written")
 

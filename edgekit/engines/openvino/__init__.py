@@ -1,0 +1,99 @@
+"""OpenVINO: Intel's engine, whose CPU plug-in runs on 64-bit ARM too."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from edgekit.core.contracts import RuntimeSpec, ToolboxSpec, Unsupported
+from edgekit.core.model import Model
+from edgekit.core.names import EngineName, Precision
+from edgekit.core.target import DeviceFacts, Target
+from edgekit.engines.operators import lacking
+from edgekit.engines.pythons import Version, newest, no_glibc, no_python, version_of
+
+_FOLDER: Final = Path(__file__).parent
+# What board.txt has wheels for.
+_OLDEST: Final[Version] = (3, 8)
+_LATEST: Final[Version] = (3, 14)
+# Oldest glibc of the locked aarch64 wheels: up to the Python before _NEWER, and from it on.
+_GLIBC: Final[Version] = (2, 31)
+_NEWER: Final[Version] = (3, 10)
+_GLIBC_NEWER: Final[Version] = (2, 35)
+
+
+class OpenVino:
+    """OpenVINO on the CPU, float32 and half precision.
+
+    fp16 stores the weights as float16, on every CPU. Arithmetic is float16 where the CPU
+    plug-in has it (ARMv8.2 and newer); elsewhere, on x86 above all, it is float32, and fp16
+    saves memory and nothing else. ``runner.py`` reports which it was.
+    """
+
+    name: EngineName = "openvino"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    toolbox = ToolboxSpec("openvino", ">=3.11,<3.15", _FOLDER / "host.txt")
+    build_script = _FOLDER / "build.py"
+    runner_module = "edgekit.engines.openvino.runner"
+
+    def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
+        """Refuse unknown operators, and boards that no wheel is made for."""
+        del precision
+        return _no_wheel(target.architecture) or lacking(model, self.name)
+
+    def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
+        """Take the newest Python whose wheel the board's glibc can load; NumPy travels along."""
+        del target
+        refusal = _no_wheel(facts.machine) or no_glibc(self.name, facts)
+        if refusal is not None:
+            return refusal
+        if newest(facts.pythons, _OLDEST, _LATEST) is None:
+            return no_python(self.name, facts, _OLDEST, _LATEST)
+        glibc = _version(facts.libc_version)
+        usable = tuple(
+            item
+            for item in facts.pythons
+            if facts.machine != "aarch64" or glibc >= _glibc_for(version_of(item))
+        )
+        python = newest(usable, _OLDEST, _LATEST)
+        if python is None:
+            return _old_glibc(facts)
+        return RuntimeSpec(python, _FOLDER / "board.txt", ("openvino", "numpy"))
+
+    def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
+        """Nothing but model and precision decides: the files serve every CPU."""
+        del model, precision, target
+        return json.dumps({})
+
+
+def _no_wheel(machine: str) -> Unsupported | None:
+    if machine in {"aarch64", "x86_64"}:
+        return None
+    return Unsupported(
+        f"no openvino wheel exists for {machine}",
+        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
+    )
+
+
+def _glibc_for(python: Version) -> Version:
+    return _GLIBC_NEWER if python >= _NEWER else _GLIBC
+
+
+def _old_glibc(facts: DeviceFacts) -> Unsupported:
+    needs = "glibc {}.{} for Python {}.{} and newer, {}.{} before".format(
+        *_GLIBC_NEWER, *_NEWER, *_GLIBC
+    )
+    return Unsupported(
+        f"openvino needs {needs}; the device has glibc {facts.libc_version}",
+        hint="use a newer image (Debian 12 has glibc 2.36), or --engine onnxruntime,ncnn",
+    )
+
+
+def _version(text: str) -> Version:
+    parts = text.split(".")
+    try:
+        return int(parts[0]), int(parts[1])
+    except (ValueError, IndexError):
+        return 0, 0
+
+
+ENGINE: Final = OpenVino()

@@ -1,0 +1,77 @@
+"""OpenVINO on the board: the CPU plug-in, one stream.
+
+Python 3.8 and newer have wheels; written for 3.6 like every runner. NumPy and openvino.
+"""
+
+import os
+import sys
+from typing import Any, Dict, Mapping
+
+import numpy as np
+
+from edgekit.onboard import harness
+
+
+class Session:
+    """One loaded model.
+
+    fp32 is strictly float32. fp16 computes in float16 where the CPU plug-in has it, in float32
+    everywhere else; :meth:`versions` tells which.
+
+    Knobs:
+        threads: threads of the one stream.
+        pinning: 0 lets the system move threads among cores, 1 binds each to one; OpenVINO's
+            own choice where absent.
+    """
+
+    def __init__(
+        self, folder: str, job: Mapping[str, Any], precision: str, knobs: Mapping[str, Any]
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(knobs["threads"]),
+            "INFERENCE_PRECISION_HINT": _arithmetic(core, precision),
+        }
+        if "pinning" in knobs:
+            options["ENABLE_CPU_PINNING"] = "YES" if int(knobs["pinning"]) else "NO"
+        self._model = core.compile_model(os.path.join(folder, "model.xml"), "CPU", options)
+        self._request = self._model.create_infer_request()
+        self._inputs = [(s["name"], self._model.input(s["name"])) for s in job["inputs"]]
+        self._outputs = [(s["name"], self._model.output(s["name"])) for s in job["outputs"]]
+        self._version = openvino.__version__
+
+    def run(self, inputs: Mapping[str, Any]) -> Dict[str, Any]:
+        """Infer once; names and shapes are the model's own.
+
+        The arrays are OpenVINO's own memory, neither copied in nor out: they hold until the
+        next call.
+        """
+        # Shared memory must be contiguous; what already is stays where it is.
+        values = {port: np.asarray(inputs[name], order="C") for name, port in self._inputs}
+        found = self._request.infer(values, share_inputs=True, share_outputs=True)
+        return {name: found[port] for name, port in self._outputs}
+
+    def versions(self) -> Dict[str, str]:
+        """Tell the software that ran, and in which arithmetic."""
+        precision = self._model.get_property("INFERENCE_PRECISION_HINT")
+        return {
+            "openvino": self._version.split("-")[0],
+            "openvino arithmetic": precision.get_type_name(),
+        }
+
+
+def _arithmetic(core: Any, precision: str) -> str:
+    """Return the precision to ask for: never what the plug-in would put in its place.
+
+    Left alone, or asked for f16 that the CPU lacks, it takes bf16 on x86 CPUs that have it.
+    """
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "f16" if precision == "fp16" and "FP16" in capabilities else "f32"
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main(Session))

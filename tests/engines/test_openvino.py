@@ -1,0 +1,103 @@
+"""What holds for OpenVINO alone."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekit.core.contracts import RuntimeSpec, Unsupported
+from edgekit.core.errors import BuildError
+from edgekit.core.events import ignore
+from edgekit.engines import load_engine
+from edgekit.toolbox.build import build
+from edgekit.toolbox.requirements import select
+from edgekit.toolbox.runner_pack import pack_runner
+from edgekit.toolbox.wheels import resolve
+
+OPENVINO = load_engine("openvino")
+
+
+def test_runtime_armv7l_is_unsupported(facts, local_target):
+    found = OPENVINO.runtime(local_target, facts("armv7l", numpy="1.24.2"))
+    assert isinstance(found, Unsupported)
+    assert found.reason == "no openvino wheel exists for armv7l"
+    assert "ncnn" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("glibc", "pythons", "chosen", "version"),
+    [
+        ("2.36", ["3.9.2", "3.11.2"], "3.11.2", "2026.4.1"),
+        ("2.35", ["3.10.12"], "3.10.12", "2026.4.1"),
+        ("2.31", ["3.9.2", "3.11.2"], "3.9.2", "2025.2.0"),
+        ("2.31", ["3.8.10"], "3.8.10", "2024.4.0"),
+    ],
+)
+def test_runtime_aarch64_takes_a_wheel_that_the_glibc_can_load(
+    facts, local_target, glibc, pythons, chosen, version
+):
+    found = OPENVINO.runtime(local_target, facts("aarch64", pythons, glibc))
+    assert isinstance(found, RuntimeSpec)
+    assert found.python.version == chosen
+    pins = select(found.requirements, found.packages, chosen)
+    assert [pin.version for pin in pins if pin.name == "openvino"] == [version]
+
+
+@pytest.mark.parametrize(("glibc", "python"), [("2.34", "3.11.2"), ("2.28", "3.9.2")])
+def test_runtime_aarch64_with_an_old_glibc_names_it(facts, local_target, glibc, python):
+    found = OPENVINO.runtime(local_target, facts("aarch64", [python], glibc))
+    assert isinstance(found, Unsupported)
+    assert f"glibc {glibc}" in found.reason
+    assert "Debian 12" in found.hint
+
+
+def test_check_armv7l_target_is_unsupported(tiny, local_target):
+    refusal = OPENVINO.check(tiny, "fp32", replace(local_target, architecture="armv7l"))
+    assert refusal is not None
+    assert "armv7l" in refusal.reason
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_build_of_what_openvino_lacks_fails_on_the_host(make_model, local_target):
+    with pytest.raises(BuildError) as caught:
+        build(OPENVINO, make_model("Det"), "fp32", local_target, emit=ignore)
+    assert "openvino fp32 could not be built from tiny" in caught.value.message
+    assert "Det" in caught.value.message
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_build_fp16_weights_are_half_the_size(tiny, local_target):
+    def weights(precision):
+        files = build(OPENVINO, tiny, precision, local_target, emit=ignore)
+        assert {file.path for file in files} == {"model.bin", "model.xml"}
+        return next(file.size_bytes for file in files if file.path == "model.bin")
+
+    assert weights("fp16") < 0.6 * weights("fp32")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize("precision", OPENVINO.precisions)
+def test_runner_never_computes_in_bfloat16(
+    precision, tiny, local_target, here, run_runner, tmp_path
+):
+    frame = tmp_path / "frame.npz"
+    np.savez(frame, x=np.ones(tiny.inputs[0].shape, np.float32))
+    files = build(OPENVINO, tiny, precision, local_target, emit=ignore)
+    spec = OPENVINO.runtime(local_target, here)
+    assert isinstance(spec, RuntimeSpec)
+    wheels = resolve(spec, here, emit=ignore).wheels
+    done, folder = run_runner(
+        (*files, pack_runner(OPENVINO)), wheels, tiny, "openvino", precision, [frame]
+    )
+    assert done.returncode == 0, done.stderr
+    arithmetic = json.loads((folder / "result.json").read_text())["versions"]["openvino arithmetic"]
+    # Left to itself the plug-in takes bf16 on x86 CPUs that have it, for either precision.
+    assert arithmetic in ({"f32"} if precision == "fp32" else {"f32", "f16"})
