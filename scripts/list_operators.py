@@ -3,10 +3,10 @@
     python scripts/list_operators.py [ENGINE ...]
 
 Nothing is copied from documentation. ``onnxruntime``: the CPU kernels that the package
-registers, and the operators that ONNX defines as functions of others. ``ncnn``: an operator is
+registers, and the operators that ONNX defines as functions of others. Others: an operator is
 listed if at least one graph of that single operator converts, runs, and equals ONNX Runtime
 through edgekit's own build; graphs are made here and taken from ONNX's backend tests.
-Run it after ``lock_engines.py``; ncnn takes half an hour.
+Run it after ``lock_engines.py``; each but onnxruntime takes half an hour.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ TARGET = Target("local", "", "", "x86_64", (), "native", "x86_64-linux-gnu")
 OPSET = 17
 GRAPHS_PER_OPERATOR = 6
 RANK_OF_IMAGES = 4
-# What pnnx computes itself, once, where shapes are static.
+# What converters compute themselves, once, where shapes are static.
 FOLDED = frozenset({"Constant", "ConstantOfShape", "Range", "Shape"})
 HEADER = "# ONNX operators (default domain). Made by scripts/list_operators.py: {how}.\n"
 
@@ -226,8 +227,8 @@ def _plain(model: onnx.ModelProto) -> bool:
     return all(kind.elem_type == onnx.TensorProto.FLOAT for kind in kinds) and all(sizes)
 
 
-def works(model: onnx.ModelProto) -> bool:
-    """Tell whether ncnn runs the graph and equals ONNX Runtime."""
+def works(model: onnx.ModelProto, engine: str) -> bool:
+    """Tell whether an engine runs the graph and equals ONNX Runtime."""
     if not _plain(model):
         return False
     data = model.SerializeToString()
@@ -248,20 +249,20 @@ def works(model: onnx.ModelProto) -> bool:
         ]
         one = Model("one", file, file, file.sha256, *specs, (), False, pipeline, pipeline)
         try:
-            build(load_engine("ncnn"), one, "fp32", TARGET, emit=ignore, timeout_s=60)
+            build(load_engine(engine), one, "fp32", TARGET, emit=ignore, timeout_s=60)
         except BuildError:
             return False
     return True
 
 
-def ncnn_operators() -> set[str]:
+def proven_operators(engine: str) -> set[str]:
     """Return the operators of which at least one graph works."""
     with tempfile.TemporaryDirectory(prefix="edgekit-operators-") as cache:
         os.environ["EDGEKIT_CACHE_DIR"] = cache
         graphs = candidates()
 
         def first(name: str) -> bool:
-            good = next((n for n, model in enumerate(graphs[name]) if works(model)), None)
+            good = next((n for n, model in enumerate(graphs[name]) if works(model, engine)), None)
             print(
                 name,
                 f"of {len(graphs[name])}:",
@@ -276,10 +277,12 @@ def ncnn_operators() -> set[str]:
 
 
 def main() -> None:
-    """List the engines named on the command line, or both."""
+    """List the engines named on the command line, or all."""
+    proven = "each proven by a graph that equals ONNX Runtime, or folded"
     ways = {
         "onnxruntime": (onnxruntime_operators, "the CPU kernels that onnxruntime registers"),
-        "ncnn": (ncnn_operators, "each proven by a graph that equals ONNX Runtime, or folded"),
+        "ncnn": (partial(proven_operators, "ncnn"), proven),
+        "tflite": (partial(proven_operators, "tflite"), proven),
     }
     for engine in sys.argv[1:] or ways:
         find, how = ways[engine]

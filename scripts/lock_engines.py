@@ -8,6 +8,7 @@ under a ``python_version`` marker. A board whose libc is too old for that wheel 
 the entry: ``edgekit.toolbox.wheels`` says so when it looks for the wheel.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -18,20 +19,45 @@ import uv
 
 ENGINES = Path(__file__).resolve().parents[1] / "edgekit" / "engines"
 PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
-# The widest wheel platform that the package index tells apart; older libcs take what they can.
-BOARD_PLATFORM = "aarch64-manylinux_2_31"
+# Wheel platforms that the package index tells apart, the more frugal first: a version that only
+# newer libcs can take is locked where there is no other. Older libcs take what they can.
+BOARD_PLATFORMS = ("aarch64-manylinux_2_31", "aarch64-manylinux_2_35")
 HOST = {
     "onnxruntime": ("onnxruntime==1.31.1", "numpy==2.4.6"),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    # What onnx2tf imports on its way without TensorFlow; it declares some 500 MB more.
+    "tflite": (
+        "onnx2tf==2.6.9",
+        "ai-edge-litert==2.3.0",
+        "flatbuffers==25.12.19",
+        "ml-dtypes==0.6.0",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "onnxruntime==1.31.1",
+        "protobuf==7.36.2",
+        "psutil==7.2.2",
+        "sng4onnx==2.0.1",
+        "tqdm==4.70.1",
+        "typing-extensions==4.16.0",
+    ),
 }
+# The Python that locks are made for: where a package declares a newer one than it needs.
+HOST_PYTHON = {"tflite": "3.12"}
 BOARD = {
     "onnxruntime": ("onnxruntime", "numpy"),
     "ncnn": ("ncnn", "numpy"),
+    "tflite": ("ai-edge-litert", "tflite-runtime", "numpy"),
 }
+# Packages that have wheels for some Pythons only.
+SERVED = {"ai-edge-litert": ("3.9", "3.14"), "tflite-runtime": ("3.7", "3.11")}
 
 
 def compile_lock(requirements: Iterable[str], *options: str) -> str:
-    """Return what ``uv pip compile`` locks, without header and annotations."""
+    """Return what ``uv pip compile`` locks, without header and annotations.
+
+    Raises:
+        SystemExit: no version fits.
+    """
     command = [uv.find_uv_bin(), "pip", "compile", "-", "--generate-hashes", "--no-header"]
     command += ["--no-annotate", "--no-deps", "--only-binary", ":all:", "--quiet", *options]
     done = subprocess.run(
@@ -42,12 +68,21 @@ def compile_lock(requirements: Iterable[str], *options: str) -> str:
     return done.stdout
 
 
+def newest_lock(package: str, python: str) -> str:
+    """Return the entry of the newest version with a wheel for one Python."""
+    options = ("--python-version", python, "--python-platform")
+    for platform in BOARD_PLATFORMS[:-1]:
+        with contextlib.suppress(SystemExit):
+            return compile_lock([package], *options, platform)
+    return compile_lock([package], *options, BOARD_PLATFORMS[-1])
+
+
 def board_lock(package: str) -> str:
     """Return ``package``'s entries: the newest version with a wheel, for each Python."""
+    first, last = map(PYTHONS.index, SERVED.get(package, (PYTHONS[0], PYTHONS[-1])))
     pythons: dict[str, list[str]] = {}
-    for python in PYTHONS:
-        options = ("--python-version", python, "--python-platform", BOARD_PLATFORM)
-        pythons.setdefault(compile_lock([package], *options), []).append(python)
+    for python in PYTHONS[first : last + 1]:
+        pythons.setdefault(newest_lock(package, python), []).append(python)
     entries = []
     for entry, served in pythons.items():
         bounds = []
@@ -65,7 +100,8 @@ def main() -> None:
     """Lock the engines named on the command line, or all."""
     for engine in sys.argv[1:] or sorted(HOST):
         folder = ENGINES / engine
-        lock = compile_lock(HOST[engine], "--python-version", "3.11", "--universal")
+        python = HOST_PYTHON.get(engine, "3.11")
+        lock = compile_lock(HOST[engine], "--python-version", python, "--universal")
         (folder / "host.txt").write_text(lock, encoding="utf-8")
         lock = "".join(board_lock(package) for package in BOARD[engine])
         (folder / "board.txt").write_text(lock, encoding="utf-8")
