@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 _TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 # Layers whose weights are worth halving, and all of whose kernels take them back as float32.
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
-# Source: tensorflow/lite/tools/optimize/reduced_precision_metadata.h
-_HALF_ALLOWED = ("reduced_precision_support", b"fp16accfp16")
+# Source: tensorflow/lite/tools/optimize/reduced_precision_support.h
+_HALF_ALLOWED = (b"reduced_precision_support", b"fp16accfp16")
 _SEED = 20261121
 
 
 def build(job: "BuildJob") -> None:
     """Write ``model.tflite`` and ``tensors.json``."""
     model = job.output / "model.tflite"
-    data = _convert(job)
-    model.write_bytes(_halve(data) if job.precision == "fp16" else data)
+    model.write_bytes(_finish(_convert(job), half=job.precision == "fp16"))
     net = _Net(job, model)
     tensors = {"inputs": net.inputs, "outputs": net.outputs}
     text = json.dumps(tensors, sort_keys=True)
@@ -67,12 +66,28 @@ def _convert(job: "BuildJob") -> bytes:
     return made[0].read_bytes()
 
 
-def _halve(data: bytes) -> bytes:
-    """Store weights in half, each behind an operator that makes them float32 again."""
+def _finish(data: bytes, *, half: bool) -> bytes:
+    """Make the file hold, and allow, the precision that was asked for."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    # onnx2tf allows half even in its float32 file: fp32 would mean what the board makes of it.
+    notes = model.metadata or []
+    model.metadata = [note for note in notes if bytes(note.name) != _HALF_ALLOWED[0]]
+    if half:
+        _halve(model)
+        _allow_half(model)
+    _drop_unused(model)
+    builder = flatbuffers.Builder(len(data))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _halve(model: "ModelT") -> None:
+    """Store weights in half, each behind an operator that makes them float32 again."""
+    from ai_edge_litert import schema_py_generated as schema
+
     kinds = {getattr(schema.BuiltinOperator, name) for name in _WEIGHTED}
     widen = _operator_code(model)
     for graph in model.subgraphs:
@@ -93,11 +108,6 @@ def _halve(data: bytes) -> bytes:
         graph.operators[:0] = [_widening(widen, *pair) for pair in widened.items()]
         for number in widened:
             graph.tensors[number].type = schema.TensorType.FLOAT16
-    _allow_half(model)
-    _drop_unused(model)
-    builder = flatbuffers.Builder(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def _operator_code(model: "ModelT") -> int:
@@ -164,11 +174,11 @@ def _allow_half(model: "ModelT") -> None:
     buffer.data = np.frombuffer(text, np.uint8)
     model.buffers.append(buffer)
     note.buffer = len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), note]
+    model.metadata.append(note)
 
 
 def _drop_unused(model: "ModelT") -> None:
-    """Empty the buffers that held what is stored in half now."""
+    """Empty the buffers that nothing refers to any more."""
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     used.update(note.buffer for note in model.metadata)
     for number, buffer in enumerate(model.buffers):
