@@ -127,6 +127,7 @@ def _make(spec: ToolboxSpec, folder: Path, log: Path) -> None:
         # uv refuses a package that declares another Python, whatever it is told; pip can be told.
         install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-compile"]
         install += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input"]
+        install += ["--retries=2"]
     install += ["--require-hashes", "--only-binary", ":all:", "-r", str(spec.requirements)]
     if not spec.dependencies:
         install.append("--no-deps")
