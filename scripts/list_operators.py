@@ -61,7 +61,9 @@ def candidates() -> dict[str, list[onnx.ModelProto]]:
     """Return single-operator graphs by operator."""
     graphs: dict[str, list[onnx.ModelProto]] = {}
     for model in (*made_here(), *backend_tests()):
-        name = model.graph.node[-1].op_type
+        *_, before, last = [""] * 2 + [node.op_type for node in model.graph.node]
+        # What gives no floats stands before a Cast that makes them.
+        name = before if model.graph.name == before else last
         graphs.setdefault(name, []).append(model)
     return {name: found[:GRAPHS_PER_OPERATOR] for name, found in sorted(graphs.items())}
 
@@ -107,7 +109,35 @@ def made_here() -> Iterator[onnx.ModelProto]:
     yield from weighted()
     yield from shaped()
     yield from reduced()
+    yield from judged()
     yield from plain()
+
+
+def judged() -> Iterator[onnx.ModelProto]:
+    """Give operators whose results are no floats, or that take some: a Cast follows."""
+    other = {"other": weight(1, 8, 6, 6)}
+    for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"):
+        yield as_floats(graph_of(name, other))
+    for name in ("ArgMax", "ArgMin"):
+        yield as_floats(graph_of(name, {}, axis=1))
+    yield graph_of("CumSum", {"axis": np.array(1, np.int64)})
+    yield first_only(graph_of("TopK", {"k": ints(3)}, outputs=2, axis=1))
+
+
+def as_floats(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with its output cast to float32."""
+    graph = model.graph
+    output = graph.output[0]
+    graph.node.append(helper.make_node("Cast", [output.name], ["floats"], to=1))
+    shape = [size.dim_value for size in output.type.tensor_type.shape.dim]
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("floats", onnx.TensorProto.FLOAT, shape))
+    return model
+
+
+def first_only(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph without its outputs after the first."""
+    del model.graph.output[1:]
+    return model
 
 
 def plain() -> Iterator[onnx.ModelProto]:
