@@ -3,10 +3,10 @@
     python scripts/list_operators.py [ENGINE ...]
 
 Nothing is copied from documentation. ``onnxruntime``: the CPU kernels that the package
-registers, and the operators that ONNX defines as functions of others. ``ncnn`` and ``mnn``: an
-operator is listed if at least one graph of that single operator converts, runs, and equals ONNX
-Runtime through edgekit's own build; graphs are made here and taken from ONNX's backend tests.
-Run it after ``lock_engines.py``; ncnn takes half an hour.
+registers, and the operators that ONNX defines as functions of others. Others: an operator is
+listed if at least one graph of that single operator converts, runs, and equals ONNX Runtime
+through edgekit's own build; graphs are made here and taken from ONNX's backend tests.
+Run it after ``lock_engines.py``; each but onnxruntime takes half an hour.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ TARGET = Target("local", "", "", "x86_64", (), "native", "x86_64-linux-gnu")
 OPSET = 17
 GRAPHS_PER_OPERATOR = 6
 RANK_OF_IMAGES = 4
-# What the converters compute themselves, once, where shapes are static.
+# What converters compute themselves, once, where shapes are static.
 FOLDED = frozenset({"Constant", "ConstantOfShape", "Range", "Shape"})
 HEADER = "# ONNX operators (default domain). Made by scripts/list_operators.py: {how}.\n"
 
@@ -61,7 +61,9 @@ def candidates() -> dict[str, list[onnx.ModelProto]]:
     """Return single-operator graphs by operator."""
     graphs: dict[str, list[onnx.ModelProto]] = {}
     for model in (*made_here(), *backend_tests()):
-        name = model.graph.node[-1].op_type
+        *_, before, last = [""] * 2 + [node.op_type for node in model.graph.node]
+        # What gives no floats stands before a Cast that makes them.
+        name = before if model.graph.name == before else last
         graphs.setdefault(name, []).append(model)
     return {name: found[:GRAPHS_PER_OPERATOR] for name, found in sorted(graphs.items())}
 
@@ -107,7 +109,35 @@ def made_here() -> Iterator[onnx.ModelProto]:
     yield from weighted()
     yield from shaped()
     yield from reduced()
+    yield from judged()
     yield from plain()
+
+
+def judged() -> Iterator[onnx.ModelProto]:
+    """Give operators whose results are no floats, or that take some: a Cast follows."""
+    other = {"other": weight(1, 8, 6, 6)}
+    for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"):
+        yield as_floats(graph_of(name, other))
+    for name in ("ArgMax", "ArgMin"):
+        yield as_floats(graph_of(name, {}, axis=1))
+    yield graph_of("CumSum", {"axis": np.array(1, np.int64)})
+    yield first_only(graph_of("TopK", {"k": ints(3)}, outputs=2, axis=1))
+
+
+def as_floats(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with its output cast to float32."""
+    graph = model.graph
+    output = graph.output[0]
+    graph.node.append(helper.make_node("Cast", [output.name], ["floats"], to=1))
+    shape = [size.dim_value for size in output.type.tensor_type.shape.dim]
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("floats", onnx.TensorProto.FLOAT, shape))
+    return model
+
+
+def first_only(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph without its outputs after the first."""
+    del model.graph.output[1:]
+    return model
 
 
 def plain() -> Iterator[onnx.ModelProto]:
@@ -281,7 +311,7 @@ def main() -> None:
     proven = "each proven by a graph that equals ONNX Runtime, or folded"
     ways: dict[str, tuple[Callable[[], set[str]], str]] = {
         "onnxruntime": (onnxruntime_operators, "the CPU kernels that onnxruntime registers"),
-        **{name: (partial(proven_operators, name), proven) for name in ("ncnn", "mnn")},
+        **{name: (partial(proven_operators, name), proven) for name in ("ncnn", "mnn", "tflite")},
     }
     for engine in sys.argv[1:] or ways:
         find, how = ways[engine]

@@ -8,6 +8,7 @@ under a ``python_version`` marker. A board whose libc is too old for that wheel 
 the entry: ``edgekit.toolbox.wheels`` says so when it looks for the wheel.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -18,28 +19,55 @@ import uv
 
 ENGINES = Path(__file__).resolve().parents[1] / "edgekit" / "engines"
 PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
-# The widest wheel platform that the package index tells apart; older libcs take what they can.
-BOARD_PLATFORM = "aarch64-manylinux_2_31"
+# Wheel platforms that the package index tells apart, the more frugal first: a version that only
+# newer libcs can take is locked where there is no other. Older libcs take what they can.
+BOARD_PLATFORMS = ("aarch64-manylinux_2_31", "aarch64-manylinux_2_35")
 HOST = {
     "onnxruntime": ("onnxruntime==1.31.1", "numpy==2.4.6"),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "openvino": ("openvino==2026.4.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    # What onnx2tf imports on its way without TensorFlow; it declares some 500 MB more.
+    "tflite": (
+        "onnx2tf==2.6.9",
+        "ai-edge-litert==2.3.0",
+        "flatbuffers==25.12.19",
+        "ml-dtypes==0.6.0",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "onnxruntime==1.31.1",
+        "protobuf==7.36.2",
+        "psutil==7.2.2",
+        "sng4onnx==2.0.1",
+        "tqdm==4.70.1",
+        "typing-extensions==4.16.0",
+    ),
 }
+# The Python that locks are made for: where a package declares a newer one than it needs.
+HOST_PYTHON = {"tflite": "3.12"}
 BOARD = {
     "onnxruntime": ("onnxruntime", "numpy"),
     "ncnn": ("ncnn", "numpy"),
     "mnn": ("mnn", "numpy"),
     "openvino": ("openvino", "numpy"),
+    "tflite": ("ai-edge-litert", "tflite-runtime", "numpy"),
 }
-# The first Python that an engine has wheels for, where it is not the first of all.
-OLDEST = {"openvino": "3.8"}
+# Packages that have wheels for some Pythons only.
+SERVED = {
+    "ai-edge-litert": ("3.9", "3.14"),
+    "openvino": ("3.8", "3.14"),
+    "tflite-runtime": ("3.7", "3.11"),
+}
 # From this Python on, boards have a newer libc (Ubuntu 22.04: 3.10, 2.35), and the package asks it.
 NEWER_PLATFORM = {"openvino": ("3.10", "aarch64-manylinux_2_35")}
 
 
 def compile_lock(requirements: Iterable[str], *options: str) -> str:
-    """Return what ``uv pip compile`` locks, without header and annotations."""
+    """Return what ``uv pip compile`` locks, without header and annotations.
+
+    Raises:
+        SystemExit: no version fits.
+    """
     command = [uv.find_uv_bin(), "pip", "compile", "-", "--generate-hashes", "--no-header"]
     command += ["--no-annotate", "--no-deps", "--only-binary", ":all:", "--quiet", *options]
     done = subprocess.run(
@@ -50,20 +78,31 @@ def compile_lock(requirements: Iterable[str], *options: str) -> str:
     return done.stdout
 
 
-def board_platform(package: str, python: str) -> str:
-    """Return the wheel platform of the boards that have this Python."""
-    since, platform = NEWER_PLATFORM.get(package, (None, BOARD_PLATFORM))
-    newer = since is None or PYTHONS.index(python) >= PYTHONS.index(since)
-    return platform if newer else BOARD_PLATFORM
+def board_platforms(package: str, python: str) -> tuple[str, ...]:
+    """Return the wheel platforms of the boards that have this Python, the preferred first."""
+    if package in NEWER_PLATFORM:
+        since, platform = NEWER_PLATFORM[package]
+        if PYTHONS.index(python) >= PYTHONS.index(since):
+            return (platform,)
+    return BOARD_PLATFORMS
 
 
-def board_lock(package: str, oldest: str) -> str:
+def newest_lock(package: str, python: str) -> str:
+    """Return the entry of the newest version with a wheel for one Python."""
+    options = ("--python-version", python, "--python-platform")
+    *preferred, last = board_platforms(package, python)
+    for platform in preferred:
+        with contextlib.suppress(SystemExit):
+            return compile_lock([package], *options, platform)
+    return compile_lock([package], *options, last)
+
+
+def board_lock(package: str) -> str:
     """Return ``package``'s entries: the newest version with a wheel, for each Python."""
+    first, last = map(PYTHONS.index, SERVED.get(package, (PYTHONS[0], PYTHONS[-1])))
     pythons: dict[str, list[str]] = {}
-    for python in PYTHONS[PYTHONS.index(oldest) :]:
-        options = ("--python-version", python)
-        options += ("--python-platform", board_platform(package, python))
-        pythons.setdefault(compile_lock([package], *options), []).append(python)
+    for python in PYTHONS[first : last + 1]:
+        pythons.setdefault(newest_lock(package, python), []).append(python)
     entries = []
     for entry, served in pythons.items():
         bounds = []
@@ -81,10 +120,10 @@ def main() -> None:
     """Lock the engines named on the command line, or all."""
     for engine in sys.argv[1:] or sorted(HOST):
         folder = ENGINES / engine
-        lock = compile_lock(HOST[engine], "--python-version", "3.11", "--universal")
+        python = HOST_PYTHON.get(engine, "3.11")
+        lock = compile_lock(HOST[engine], "--python-version", python, "--universal")
         (folder / "host.txt").write_text(lock, encoding="utf-8")
-        oldest = OLDEST.get(engine, PYTHONS[0])
-        lock = "".join(board_lock(package, oldest) for package in BOARD[engine])
+        lock = "".join(board_lock(package) for package in BOARD[engine])
         (folder / "board.txt").write_text(lock, encoding="utf-8")
         print(f"{engine}: host.txt and board.txt written")
 

@@ -23,12 +23,15 @@ class ToolboxSpec:
         requirements: hash-locked requirement file, no download addresses in it.
         dependencies: whether declared dependencies are followed; ``False`` where the file
             lists all that is wanted (packages that declare far more than they need).
+        declared_python: whether the Pythons that packages declare are heeded; ``False`` where
+            one is known to run on an older Python than it says.
     """
 
     name: str
     python: str
     requirements: Path
     dependencies: bool = False
+    declared_python: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,9 +57,10 @@ def is_ready(spec: ToolboxSpec) -> bool:
 
 
 def _key(spec: ToolboxSpec, lock: str) -> str:
-    return json.dumps(
-        [_LAYOUT, spec.name, spec.python, spec.dependencies, lock, platform.machine()]
-    )
+    facts = [_LAYOUT, spec.name, spec.python, spec.dependencies, lock, platform.machine()]
+    if not spec.declared_python:
+        facts.append("any declared python")
+    return json.dumps(facts)
 
 
 def environment(spec: ToolboxSpec, *, emit: EventSink) -> Environment:
@@ -118,7 +120,14 @@ def _make(spec: ToolboxSpec, folder: Path, log: Path) -> None:
         spec,
         log,
     )  # fmt: skip
-    install = [program, "pip", "install", "--python", str(folder / "bin" / "python")]
+    python = str(folder / "bin" / "python")
+    if spec.declared_python:
+        install = [program, "pip", "install", "--python", python]
+    else:
+        # uv refuses a package that declares another Python, whatever it is told; pip can be told.
+        install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-compile"]
+        install += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input"]
+        install += ["--retries=2"]
     install += ["--require-hashes", "--only-binary", ":all:", "-r", str(spec.requirements)]
     if not spec.dependencies:
         install.append("--no-deps")

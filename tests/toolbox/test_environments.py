@@ -1,12 +1,17 @@
 """Toolboxes: made once, whole or not at all, and clear about what is missing."""
 
+import platform
+import re
 import subprocess
+import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
 from edgekit.core.errors import ToolboxError
 from edgekit.core.events import StepFinished, StepStarted, ignore
+from edgekit.engines import load_engine
 from edgekit.toolbox.environments import environment
 
 WRONG_HASH = "iniconfig==2.1.0 --hash=sha256:" + "0" * 64 + "\n"
@@ -87,3 +92,20 @@ def test_environment_refuses_a_package_of_another_hash(toolbox):
     with pytest.raises(ToolboxError) as caught:
         environment(toolbox(WRONG_HASH), emit=ignore)
     assert "hash" in caught.value.message.lower()
+
+
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_environment_takes_what_declares_a_newer_python_only_if_told(toolbox):
+    if sys.version_info >= (3, 12):
+        pytest.skip("onnx2tf declares Python 3.12, which is no newer than the one running")
+    lock = load_engine("tflite").toolbox.requirements.read_text(encoding="utf-8")
+    entry = next(e for e in re.split(r"\n(?=\S)", lock) if e.startswith("onnx2tf=="))
+    spec = toolbox(entry.rstrip(" \\\n") + "\n", python=platform.python_version())
+    with pytest.raises(ToolboxError) as caught:
+        environment(spec, emit=ignore)
+    assert "3.12" in caught.value.message
+    made = environment(replace(spec, declared_python=False), emit=ignore)
+    found = "import importlib.metadata as m; print(m.version('onnx2tf'))"
+    done = subprocess.run([made.python, "-I", "-c", found], capture_output=True, check=True)
+    assert entry.startswith(f"onnx2tf=={done.stdout.decode().strip()} ")
