@@ -8,7 +8,8 @@ show() {
     printf '\n$ %s\n' "$*"
     "$@"
 }
-show edgekit deploy shapes --target rk3566 --device virtual
-show edgekit deploy shapes --target local
+# Two engines show the whole line; without --engine all of them run, each in a toolbox to be made.
+show edgekit deploy shapes --target rk3566 --device virtual --engine onnxruntime,ncnn
+show edgekit deploy shapes --target local --engine onnxruntime,ncnn
 printf '\nThe board stays up: edgekit board ssh rk3566 logs in, edgekit board down rk3566 stops it.\n'
 printf 'Next: .venv/bin/edgekit status --device local, then edgekit rollback --device local\n'

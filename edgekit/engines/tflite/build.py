@@ -12,7 +12,7 @@ may compute in half where the CPU has the instructions.
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +51,9 @@ def _convert(job: "BuildJob") -> bytes:
     folder = job.scratch / "tflite"
     try:
         onnx2tf.convert(
-            input_onnx_file_path=str(job.model),
+            input_onnx_file_path=str(_with_plain_names(job)),
             output_folder_path=str(folder),
-            keep_shape_absolutely_input_names=[spec.name for spec in job.inputs],
+            keep_shape_absolutely_input_names=_plain("input", job.inputs),
             # The model has been simplified already.
             not_use_onnxsim=True,
             non_verbose=True,
@@ -64,6 +64,40 @@ def _convert(job: "BuildJob") -> bytes:
     if len(made) != 1:
         raise RuntimeError("onnx2tf ended without an error and left no float32 model")
     return made[0].read_bytes()
+
+
+def _plain(kind: str, specs: "tuple[TensorSpec, ...]") -> list[str]:
+    return [f"{kind}_{number}" for number in range(len(specs))]
+
+
+def _with_plain_names(job: "BuildJob") -> Path:
+    """Write the model with inputs and outputs called ``input_0``, ``output_0`` and so on.
+
+    onnx2tf rewrites names such as ``x:0``, and would then change the layout of an input that it
+    was told to keep.
+    """
+    import onnx
+
+    model = onnx.load(str(job.model))
+    names = dict(zip((s.name for s in job.inputs), _plain("input", job.inputs), strict=True))
+    names |= zip((s.name for s in job.outputs), _plain("output", job.outputs), strict=True)
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
+    _rename(model.graph.node, names)
+    path = job.scratch / "plain.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+def _rename(nodes: Iterable[Any], names: Mapping[str, str]) -> None:
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            node.input[place] = names.get(name, name)
+        for place, name in enumerate(node.output):
+            node.output[place] = names.get(name, name)
+        for attribute in node.attribute:
+            # A branch or a loop's body may read the whole graph's tensors.
+            _rename(attribute.g.node, names)
 
 
 def _finish(data: bytes, *, half: bool) -> bytes:
@@ -201,8 +235,8 @@ class _Net:
         _allocate(self._net)
         self._given = self._net.get_input_details()
         self._made = self._net.get_output_details()
-        self.inputs = _places(job.inputs, self._given)
-        self.outputs = _places(job.outputs, self._made)
+        self.inputs = _places(job.inputs, _plain("input", job.inputs), self._given)
+        self.outputs = _places(job.outputs, _plain("output", job.outputs), self._made)
         self._choose_axes(job)
 
     def _choose_axes(self, job: "BuildJob") -> None:
@@ -252,15 +286,17 @@ def _allocate(net: "Interpreter") -> None:
         raise RuntimeError(f"TFLite has no operator for {', '.join(foreign)}") from error
 
 
-def _places(specs: "tuple[TensorSpec, ...]", details: list[Any]) -> list[dict[str, Any]]:
+def _places(
+    specs: "tuple[TensorSpec, ...]", plain: list[str], details: list[Any]
+) -> list[dict[str, Any]]:
     """Find the model's tensors in the file: by name, or where names were changed by order."""
     if len(specs) != len(details):
         raise RuntimeError(f"onnx2tf made {len(details)} tensors of the model's {len(specs)}")
     names = [detail["name"] for detail in details]
-    by_name = {spec.name for spec in specs} == set(names)
+    by_name = set(plain) == set(names)
     return [
-        {"name": spec.name, "place": names.index(spec.name) if by_name else order}
-        for order, spec in enumerate(specs)
+        {"name": spec.name, "place": names.index(name) if by_name else order}
+        for order, (spec, name) in enumerate(zip(specs, plain, strict=True))
     ]
 
 
