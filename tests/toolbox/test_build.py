@@ -79,4 +79,4 @@ def test_build_that_takes_too_long_is_killed_with_its_children(engine, model, ta
     if pid.exists():
         status = subprocess.run(["ps", "-o", "stat=", "-p", pid.read_text().strip()],
                                 capture_output=True, text=True, check=False).stdout  # fmt: skip
-        assert status.strip() in {"", "Z", "Zs"}
+        assert status.strip()[:1] in {"", "Z"}
