@@ -41,3 +41,13 @@ def no_glibc(engine: str, facts: DeviceFacts) -> Unsupported | None:
         f"{engine} is made for glibc; the device runs {facts.libc or 'an unknown libc'}",
         hint="use an image with glibc, such as Debian, Ubuntu or Armbian",
     )
+
+
+def no_64_bit_wheel(engine: str, machine: str) -> Unsupported | None:
+    """Tell that an engine's wheels, which are for 64-bit machines only, do not serve this one."""
+    if machine in {"aarch64", "x86_64"}:
+        return None
+    return Unsupported(
+        f"no {engine} wheel exists for {machine}",
+        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
+    )

@@ -9,7 +9,7 @@ from edgekit.core.model import Model, TensorSpec
 from edgekit.core.names import EngineName, Precision
 from edgekit.core.target import DeviceFacts, Target
 from edgekit.engines.operators import lacking
-from edgekit.engines.pythons import Version, newest, no_glibc, no_python
+from edgekit.engines.pythons import Version, newest, no_64_bit_wheel, no_glibc, no_python
 
 _FOLDER: Final = Path(__file__).parent
 # What board.txt has wheels for; all of them ask for glibc 2.17, which any such Python exceeds.
@@ -35,12 +35,16 @@ class Mnn:
     def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
         """Refuse unknown operators, odd inputs, and boards that no wheel is made for."""
         del precision
-        return _no_wheel(target.architecture) or _odd_input(model.inputs) or lacking(model, "mnn")
+        return (
+            no_64_bit_wheel(self.name, target.architecture)
+            or _odd_input(model.inputs)
+            or lacking(model, "mnn")
+        )
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python that has wheels; NumPy travels along."""
         del target
-        refusal = _no_wheel(facts.machine) or no_glibc(self.name, facts)
+        refusal = no_64_bit_wheel(self.name, facts.machine) or no_glibc(self.name, facts)
         if refusal is not None:
             return refusal
         python = newest(facts.pythons, _OLDEST, _LATEST)
@@ -52,15 +56,6 @@ class Mnn:
         """Nothing but model and precision decides: the file serves every CPU."""
         del model, precision, target
         return json.dumps({})
-
-
-def _no_wheel(machine: str) -> Unsupported | None:
-    if machine in {"aarch64", "x86_64"}:
-        return None
-    return Unsupported(
-        f"no mnn wheel exists for {machine}",
-        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
-    )
 
 
 def _odd_input(inputs: tuple[TensorSpec, ...]) -> Unsupported | None:

@@ -9,7 +9,7 @@ from edgekit.core.model import Model
 from edgekit.core.names import EngineName, Precision
 from edgekit.core.target import DeviceFacts, Target
 from edgekit.engines.operators import lacking
-from edgekit.engines.pythons import Version, newest, no_glibc, no_python
+from edgekit.engines.pythons import Version, newest, no_64_bit_wheel, no_glibc, no_python
 
 _FOLDER: Final = Path(__file__).parent
 # What board.txt has wheels for.
@@ -29,12 +29,12 @@ class OnnxRuntime:
     def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
         """Refuse unknown operators, and boards that no wheel is made for."""
         del precision
-        return _no_wheel(target.architecture) or lacking(model, self.name)
+        return no_64_bit_wheel(self.name, target.architecture) or lacking(model, self.name)
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python that has wheels; NumPy travels along."""
         del target
-        refusal = _no_wheel(facts.machine) or no_glibc(self.name, facts)
+        refusal = no_64_bit_wheel(self.name, facts.machine) or no_glibc(self.name, facts)
         if refusal is not None:
             return refusal
         python = newest(facts.pythons, _OLDEST, _LATEST)
@@ -46,15 +46,6 @@ class OnnxRuntime:
         """Nothing but the model decides."""
         del model, precision, target
         return json.dumps({})
-
-
-def _no_wheel(machine: str) -> Unsupported | None:
-    if machine in {"aarch64", "x86_64"}:
-        return None
-    return Unsupported(
-        f"no onnxruntime wheel exists for {machine}",
-        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
-    )
 
 
 ENGINE: Final = OnnxRuntime()

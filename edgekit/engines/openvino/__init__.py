@@ -9,7 +9,14 @@ from edgekit.core.model import Model
 from edgekit.core.names import EngineName, Precision
 from edgekit.core.target import DeviceFacts, Target
 from edgekit.engines.operators import lacking
-from edgekit.engines.pythons import Version, newest, no_glibc, no_python, version_of
+from edgekit.engines.pythons import (
+    Version,
+    newest,
+    no_64_bit_wheel,
+    no_glibc,
+    no_python,
+    version_of,
+)
 
 _FOLDER: Final = Path(__file__).parent
 # What board.txt has wheels for.
@@ -41,12 +48,12 @@ class OpenVino:
     def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
         """Refuse unknown operators, and boards that no wheel is made for."""
         del precision
-        return _no_wheel(target.architecture) or lacking(model, self.name)
+        return no_64_bit_wheel(self.name, target.architecture) or lacking(model, self.name)
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python whose wheel the board's glibc can load; NumPy travels along."""
         del target
-        refusal = _no_wheel(facts.machine) or no_glibc(self.name, facts)
+        refusal = no_64_bit_wheel(self.name, facts.machine) or no_glibc(self.name, facts)
         if refusal is not None:
             return refusal
         if newest(facts.pythons, _OLDEST, _LATEST) is None:
@@ -66,15 +73,6 @@ class OpenVino:
         """Nothing but model and precision decides: the files serve every CPU."""
         del model, precision, target
         return json.dumps({})
-
-
-def _no_wheel(machine: str) -> Unsupported | None:
-    if machine in {"aarch64", "x86_64"}:
-        return None
-    return Unsupported(
-        f"no openvino wheel exists for {machine}",
-        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
-    )
 
 
 def _glibc_for(python: Version) -> Version:
