@@ -97,10 +97,26 @@ def _cpu_tree(target: Target) -> Iterator[tuple[str, bytes]]:
             yield f"{here}/topology/core_id", f"{core - first}\n".encode()
             yield f"{here}/topology/physical_package_id", b"0\n"
             yield f"{here}/topology/cluster_id", f"{number}\n".encode()
-            yield f"{here}/topology/core_siblings_list", everyone
+            yield from _topology(here, core, target.cores)
             yield f"{here}/topology/cluster_cpus_list", siblings
             yield f"{here}/cpufreq/related_cpus", siblings
         first += cluster.count
+
+
+def _topology(here: str, core: int, cores: int) -> Iterator[tuple[str, bytes]]:
+    """Give who shares a package and who a core: as lists and as masks, by old and new name.
+
+    Source: Linux Documentation/admin-guide/cputopology.rst. hwloc and OpenVINO's CPU plug-in
+    crash where some are absent; every kernel has them.
+    """
+    for old, new, first, count in (
+        ("core_siblings", "package_cpus", 0, cores),
+        ("thread_siblings", "core_cpus", core, 1),
+    ):
+        mask = f"{((1 << count) - 1) << first:x}\n".encode()
+        for name in (old, new):
+            yield f"{here}/topology/{name}", mask
+            yield f"{here}/topology/{name}_list", _span(first, count)
 
 
 def _core_files(cluster: Cluster) -> dict[str, str]:

@@ -51,6 +51,10 @@ def test_face_plate_numbers_the_cores_of_two_clusters_on():
     assert files[f"{cpu}/cpu4/regs/identification/midr_el1"] == b"0x00000000410fd080\n"
     assert files[f"{cpu}/cpu4/cpufreq/related_cpus"] == b"4-5\n"
     assert files[f"{cpu}/cpu4/topology/core_id"] == b"0\n"
+    assert files[f"{cpu}/cpu4/topology/core_cpus"] == b"10\n"
+    assert files[f"{cpu}/cpu4/topology/core_cpus_list"] == b"4\n"
+    assert files[f"{cpu}/cpu4/topology/package_cpus"] == b"3f\n"
+    assert files[f"{cpu}/cpu4/topology/package_cpus_list"] == b"0-5\n"
 
 
 def test_face_plate_names_the_maker_of_the_core():

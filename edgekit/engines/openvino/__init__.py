@@ -34,9 +34,6 @@ class OpenVino:
     fp16 stores the weights as float16, on every CPU. Arithmetic is float16 where the CPU
     plug-in has it (ARMv8.2 and newer); elsewhere, on x86 above all, it is float32, and fp16
     saves memory and nothing else. ``runner.py`` reports which it was.
-
-    Not shown on a board yet: on the emulated rk3566 the aarch64 wheel 2026.4.1 aborts while it
-    compiles a model (``free(): invalid next size``); under bare qemu-user the same files run.
     """
 
     name: EngineName = "openvino"
