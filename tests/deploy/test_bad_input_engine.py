@@ -12,7 +12,7 @@ from processes import running_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
-FP32 = ("--target", "local", "--precision", "fp32")
+FP32 = ("--target", "local", "--precision", "fp32", "--engine", "onnxruntime,ncnn")
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def cache_without_ncnn(tmp_path, monkeypatch):
     (cache / "toolboxes").mkdir(parents=True)
     (cache / "toolboxes" / kept.name).symlink_to(kept)
     for name in ("wheels", "content"):
+        (whole / name).mkdir(exist_ok=True)  # a fresh cache has none yet
         (cache / name).symlink_to(whole / name)
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(cache))
     monkeypatch.setenv("UV_OFFLINE", "1")
