@@ -100,6 +100,15 @@ def open_device(
         yield device
 
 
+def known_target(located: Located) -> Target | None:
+    """Return the target of a device, ``None`` where nothing names one.
+
+    Raises:
+        UnknownNameError: there is no such target.
+    """
+    return load_target(located.target) if located.target else None
+
+
 def required_target(located: Located) -> Target:
     """Return the target of a device, where one is needed.
 
@@ -107,12 +116,13 @@ def required_target(located: Located) -> Target:
         UsageError: neither the user, nor the inventory, nor the settings name one.
         UnknownNameError: there is no such target.
     """
-    if located.target is None:
+    target = known_target(located)
+    if target is None:
         raise UsageError(
             f"no target was given for {located.name}",
             hint=f"--target NAME; edgekit devices probe {located.name} tells which one fits",
         )
-    return load_target(located.target)
+    return target
 
 
 def _only_device(target: str | None, entries: "list[DeviceEntry]") -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.app.devices import LOCAL, locate, open_device
+from edgekit.app.devices import LOCAL, known_target, locate, open_device
 from edgekit.catalog.devices import RESERVED, DeviceEntry, add_device
 from edgekit.catalog.targets import load_target, match_target
 from edgekit.core.errors import UsageError
@@ -70,7 +70,6 @@ def probe(
         DeviceError: it cannot be reached, or lacks what the agent needs.
     """
     located = locate(device, target)
-    kind = load_target(located.target) if located.target else None
-    with open_device(located, kind, emit=emit, accept_new=accept_new) as opened:
+    with open_device(located, known_target(located), emit=emit, accept_new=accept_new) as opened:
         fits = LOCAL if located.name == LOCAL else match_target(opened.facts)
         return Probe(opened.facts, fits)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.app.devices import locate, open_device
+from edgekit.app.devices import known_target, locate, open_device
 from edgekit.app.trial import frame_content
-from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError
 from edgekit.core.events import EventSink, ignore
 
@@ -51,8 +50,7 @@ def run_active(
 
     frames = frames_of(images)
     located = locate(device, target)
-    kind = load_target(located.target) if located.target else None
-    with open_device(located, kind, emit=emit, accept_new=accept_new) as opened:
+    with open_device(located, known_target(located), emit=emit, accept_new=accept_new) as opened:
         active = opened.status().current
         if active is None:
             raise DeviceError(

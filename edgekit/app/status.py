@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.app.devices import Located, locate, open_device
-from edgekit.catalog.targets import load_target
+from edgekit.app.devices import known_target, locate, open_device
 from edgekit.core.events import EventSink, ignore
-from edgekit.core.target import Target
 
 if TYPE_CHECKING:
     from edgekit.device import DeviceStatus
@@ -33,7 +31,7 @@ def device_status(
         DeviceError: it cannot be reached, or lacks what the agent needs.
     """
     located = locate(device, target)
-    with open_device(located, _kind(located), emit=emit, accept_new=accept_new) as opened:
+    with open_device(located, known_target(located), emit=emit, accept_new=accept_new) as opened:
         return NamedStatus(located.name, opened.status())
 
 
@@ -50,10 +48,6 @@ def roll_back(
         DeviceError: nothing was active before, or the device cannot be reached.
     """
     located = locate(device, target)
-    with open_device(located, _kind(located), emit=emit, accept_new=accept_new) as opened:
+    with open_device(located, known_target(located), emit=emit, accept_new=accept_new) as opened:
         opened.rollback()
         return NamedStatus(located.name, opened.status())
-
-
-def _kind(located: Located) -> Target | None:
-    return load_target(located.target) if located.target else None

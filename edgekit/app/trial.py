@@ -39,7 +39,6 @@ class Bench:
     emit: EventSink
     stopwatch: Stopwatch
     transfer: Transfer = field(default_factory=lambda: Transfer(0, 0, 0))
-    bundles: dict[str, Bundle] = field(default_factory=dict)
 
 
 def check_all(bench: Bench, wanted: tuple[Candidate, ...]) -> list[Feasible | CandidateResult]:
@@ -68,7 +67,6 @@ def run_trial(bench: Bench, plan: Feasible) -> CandidateResult:
     except EngineError as error:
         return CandidateResult(candidate, "failed", _in_one_line(error))
     row = CandidateResult(candidate, "ok", size_bytes=bundle.size_bytes, bundle=bundle.identity)
-    bench.bundles[bundle.identity] = bundle
     _deliver(bench, bundle)
     try:
         with bench.stopwatch.lap("measure"):
