@@ -9,6 +9,7 @@ from edgekit.core.contracts import Engine, RuntimeSpec, Unsupported
 from edgekit.core.events import EventSink
 from edgekit.core.model import Model, StepSpec, TensorSpec
 from edgekit.core.names import EngineName, Precision
+from edgekit.core.quantisation import CalibrationSet, Int8
 from edgekit.core.target import DeviceFacts, Target
 
 
@@ -64,7 +65,13 @@ def feasible(
 
 
 def assemble(
-    plan: Feasible, model: Model, target: Target, facts: DeviceFacts, *, emit: EventSink
+    plan: Feasible,
+    model: Model,
+    target: Target,
+    facts: DeviceFacts,
+    *,
+    calibration: CalibrationSet | None = None,
+    emit: EventSink,
 ) -> Bundle:
     """Build the engine's files and put them together with runner, runtime and job.
 
@@ -76,7 +83,14 @@ def assemble(
     from edgekit.toolbox.wheels import resolve
 
     candidate = plan.candidate
-    files = build(plan.engine, model, candidate.precision, target, emit=emit)
+    files = build(
+        plan.engine,
+        model,
+        candidate.precision,
+        target,
+        int8=_int8(candidate, calibration),
+        emit=emit,
+    )
     runtime = resolve(plan.runtime, facts, emit=emit)
     return Bundle(
         name=model.name,
@@ -90,6 +104,12 @@ def assemble(
         job_json=_job(plan.engine, model),
         knobs=candidate.knobs,
     )
+
+
+def _int8(candidate: Candidate, calibration: CalibrationSet | None) -> Int8 | None:
+    if candidate.quantisation is None or calibration is None:
+        return None
+    return Int8(candidate.quantisation, calibration)
 
 
 def _job(engine: Engine, model: Model) -> str:

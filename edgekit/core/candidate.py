@@ -4,19 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import Accuracy, Latency, Measurement, OutputError
 from edgekit.core.names import EngineName, Precision, Status
-
-Knobs = tuple[tuple[str, str | int], ...]
+from edgekit.core.quantisation import Quantisation
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Engine, precision and knobs; not yet built."""
+    """Engine, precision, how it is built and how it is run; not yet built.
+
+    Attributes:
+        knobs: what the runner is told on the device, such as ``threads``.
+        quantisation: how int8 is made; ``None`` at any other precision.
+        rewrites: lossless rewrites of the graph that it is built from
+            (``edgekit.prepare.lossless``).
+    """
 
     engine: EngineName
     precision: Precision
     knobs: Knobs = ()
+    quantisation: Quantisation | None = None
+    rewrites: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
@@ -51,6 +60,10 @@ class CandidateResult:
             "engine": self.candidate.engine,
             "precision": self.candidate.precision,
             "knobs": dict(self.candidate.knobs),
+            "quantisation": self.candidate.quantisation.as_json()
+            if self.candidate.quantisation
+            else None,
+            "rewrites": list(self.candidate.rewrites),
             "status": self.status,
             "reason": self.reason,
             "size_bytes": self.size_bytes,

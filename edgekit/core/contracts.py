@@ -3,14 +3,19 @@
 Plug-ins are found by name and imported when used; these contracts import nothing heavy.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from edgekit.core.knobs import Knob
 from edgekit.core.model import Model, TensorSpec
 from edgekit.core.names import EngineName, Precision
+from edgekit.core.quantisation import CalibrationMethod, Quantisation
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,14 @@ class Engine(Protocol):
         """Precisions it can build, the safest first."""
 
     @property
+    def methods(self) -> tuple[CalibrationMethod, ...]:
+        """Ways it can choose int8 ranges, its best first guess first; empty without int8."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an int8 model of it may keep single layers in float."""
+
+    @property
     def toolbox(self) -> ToolboxSpec:
         """The environment in which ``build_script`` runs."""
 
@@ -99,6 +112,12 @@ class Engine(Protocol):
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Choose Python and packages for a device, or tell why none will do."""
+
+    def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
+        """List what the engine's runner lets one turn on this device, beyond its threads.
+
+        Each knob's first value is what the runner does by default.
+        """
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
         """Return the engine's own part of the build job as canonical JSON text.
@@ -126,6 +145,23 @@ class BuildJob(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What :meth:`Engine.build_settings` returned, parsed."""
+
+    @property
+    def quantisation(self) -> Quantisation | None:
+        """How int8 is to be made; ``None`` at any other precision."""
+
+    def samples(self) -> "Iterator[Mapping[str, NDArray[Any]]]":
+        """Give the calibration samples anew, one after the other, by the inputs' names.
+
+        Each array has its input's whole shape, the batch axis of one included. Nothing comes
+        where the precision is not int8.
+        """
+
+    def ranges(self) -> "Ranges":
+        """Make an observer that chooses ranges by ``quantisation.method``.
+
+        Not for the method ``engine``, whose ranges are the engine's own affair.
+        """
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -161,6 +197,36 @@ class BuildJob(Protocol):
 
         Raises:
             RuntimeError: an output is missing, of another shape, not finite, or too far off.
+        """
+
+    def grade(self, infer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Run ``infer`` on a few calibration samples and log how far it is from float.
+
+        For int8, where no tolerance can tell right from wrong: the gate does that, on answers.
+
+        Raises:
+            RuntimeError: an output is missing, of another shape, or not finite.
+        """
+
+
+class Ranges(Protocol):
+    """Observes tensors and chooses a range for each, whatever the order of the samples."""
+
+    def see(self, values: "Mapping[str, NDArray[Any]]") -> None:
+        """Take in what one sample made of each tensor: float arrays of any shape by name.
+
+        Raises:
+            RuntimeError: a value is not finite.
+        """
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the tensors that were seen, sorted."""
+
+    def of(self, name: str) -> tuple[float, float]:
+        """Return the range of one tensor, which always holds zero.
+
+        Raises:
+            KeyError: it was never seen.
         """
 
 

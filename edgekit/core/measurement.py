@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,36 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A metric on the device's own outputs, the reference's value, and the drop."""
+    """A metric on the device's own outputs, the reference's value, and the drop.
+
+    Attributes:
+        metric: ``coco-map``, ``top1``, ``text`` or ``agreement``.
+        value: of the candidate, 1 is perfect.
+        reference: of the float reference on the same images.
+        drop: ``reference - value``, absolute.
+        interval: 95 % interval of the drop, by a paired bootstrap over the images; ``None``
+            where there are too few to tell.
+        images: how many were scored.
+        images_needed: how many it would take until the interval clears the limit, where it does
+            not; ``None`` where it does, or nobody can say.
+    """
 
     metric: str
     value: float
     reference: float
     drop: float
+    interval: tuple[float, float] | None = None
+    images: int = 0
+    images_needed: int | None = None
+
+    def verdict(self, max_drop: float) -> Literal["pass", "fail", "undecided"]:
+        """Tell whether the images decide that the drop is within, or beyond, ``max_drop``."""
+        if self.interval is None:
+            return "undecided"
+        low, high = self.interval
+        if high <= max_drop:
+            return "pass"
+        return "fail" if low > max_drop else "undecided"
 
     def as_json(self) -> Mapping[str, Any]:
         """The figures under the names that scripts rely on."""

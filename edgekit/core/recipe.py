@@ -61,6 +61,49 @@ class Samples:
     seed: int = 0
 
 
+Metric = Literal["coco-map", "top1", "text", "agreement"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Frames on which int8's ranges are observed and its settings are chosen.
+
+    Attributes:
+        kind, path, count, seed: as in :class:`Samples`.
+        labels: COCO annotations or a label list, relative to an entry of the data path; empty:
+            settings are chosen by agreement with the float reference.
+    """
+
+    kind: Literal["images", "shapes"]
+    path: str = ""
+    count: int = 100
+    seed: int = 0
+    labels: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Frames on which a candidate's accuracy is told, never those of the calibration.
+
+    Attributes:
+        metric: ``coco-map`` (mAP50-95 on boxes), ``top1`` (best class), ``text`` (read
+            exactly), ``agreement`` with the float reference (no labels needed).
+        kind, path, count, seed: as in :class:`Samples`.
+        labels: COCO annotations (``.json``), or lines ``FILE LABEL``, relative to an entry of the
+            data path; drawn shapes know their own.
+        postprocess_json: parameters of the postprocess step that hold during evaluation, such
+            as a low score threshold.
+    """
+
+    metric: Metric
+    kind: Literal["images", "shapes"]
+    path: str = ""
+    count: int = 100
+    seed: int = 0
+    labels: str = ""
+    postprocess_json: str = "{}"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A model, where it comes from, and how frames go in and answers come out.
@@ -82,6 +125,8 @@ class Recipe:
     size: tuple[int, int] | None = None
     export: Export | None = None
     samples: Samples | None = None
+    calibration: Calibration | None = None
+    evaluation: Evaluation | None = None
     classes: tuple[str, ...] = ()
     licence: str = ""
     homepage: str = ""

@@ -5,7 +5,7 @@ import json
 import signal
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +16,13 @@ from edgekit.core.errors import BuildError
 from edgekit.core.events import EventSink, StepFinished, StepStarted
 from edgekit.core.model import Model
 from edgekit.core.names import Precision
+from edgekit.core.quantisation import Int8
 from edgekit.core.target import Target
 from edgekit.toolbox.environments import environment, lock_sha256
 from edgekit.toolbox.process import last_lines, new_log, run_logged
 
 _RUN_BUILD: Final = Path(__file__).with_name("run_build.py")
+_RANGES: Final = Path(__file__).with_name("ranges.py")
 _TIMEOUT_S: Final = 3600.0
 
 
@@ -30,6 +32,7 @@ def build(
     precision: Precision,
     target: Target,
     *,
+    int8: Int8 | None = None,
     emit: EventSink,
     timeout_s: float = _TIMEOUT_S,
 ) -> tuple[BundleFile, ...]:
@@ -43,6 +46,7 @@ def build(
         model: in normal form.
         precision: one of the engine's.
         target: for what board; it counts only through ``engine.build_settings``.
+        int8: how int8 is made, and on what; required for int8, ``None`` for all else.
         emit: told of the steps.
         timeout_s: after which the build is killed.
 
@@ -50,6 +54,8 @@ def build(
         ToolboxError: the toolbox cannot be made.
         BuildError: the build failed, was killed, or took too long.
     """
+    if (precision == "int8") != (int8 is not None):
+        raise ValueError("int8 takes a quantisation and a calibration set, and nothing else does")
     settings = engine.build_settings(model, precision, target)
     key = json.dumps(
         {
@@ -60,7 +66,9 @@ def build(
             "precision": precision,
             "settings": settings,
             "toolbox": [engine.toolbox.python, lock_sha256(engine.toolbox)],
-            "scripts": [_digest(engine.build_script), _digest(_RUN_BUILD)],
+            "scripts": [_digest(path) for path in _scripts(engine)],
+            "quantisation": int8.quantisation.as_json() if int8 else None,
+            "calibration": int8.calibration.identity if int8 else None,
         },
         sort_keys=True,
     )
@@ -76,7 +84,8 @@ def build(
         cache.discard(key)  # damaged: something outside edgekit changed it
     try:
         python = environment(engine.toolbox, emit=emit).python
-        worker = _Worker(engine, model, precision, settings, python, timeout_s)
+        work = _Work(engine, model, precision, settings, int8)
+        worker = _Worker(work, python, timeout_s)
         folder = cache.build(key, worker.fill, emit=emit, subject=f"{model.name} for {engine.name}")
         files = _read(folder)
         if files is None:
@@ -90,34 +99,55 @@ def build(
     return files
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be built."""
+
+    engine: Engine
+    model: Model
+    precision: Precision
+    settings: str
+    int8: Int8 | None
+
+    def __str__(self) -> str:
+        return f"{self.engine.name} {self.precision} could not be built from {self.model.name}"
+
+    def job(self, output: Path, scratch: Path) -> Mapping[str, Any]:
+        """Return the job for ``run_build.py``."""
+        samples = self.int8.calibration.inputs if self.int8 else ()
+        return {
+            "script": str(self.engine.build_script),
+            "model": str(self.model.onnx.path),
+            "precision": self.precision,
+            "settings": json.loads(self.settings),
+            "quantisation": self.int8.quantisation.as_json() if self.int8 else None,
+            "samples": {name: str(file.path) for name, file in samples},
+            "inputs": [asdict(spec) for spec in self.model.inputs],
+            "outputs": [asdict(spec) for spec in self.model.outputs],
+            "output": str(output),
+            "scratch": str(scratch),
+        }
+
+
 class _Worker:
     """One run of an engine's ``build.py`` inside its toolbox."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        model: Model,
-        precision: Precision,
-        settings: str,
-        python: Path,
-        timeout_s: float,
-    ) -> None:
-        self._engine = engine
-        self._model = model
-        self._precision = precision
-        self._settings = settings
+    def __init__(self, work: _Work, python: Path, timeout_s: float) -> None:
+        self._work = work
         self._python = python
         self._timeout_s = timeout_s
-        self._what = f"{engine.name} {precision} could not be built from {model.name}"
+        self._what = str(work)
 
     def fill(self, folder: Path) -> None:
         """Run the build; leave ``files/`` and ``result.json`` in ``folder``."""
-        log = new_log(cache_root() / "logs", f"build-{self._engine.name}-{self._precision}")
+        log = new_log(
+            cache_root() / "logs", f"build-{self._work.engine.name}-{self._work.precision}"
+        )
         output = folder / "files"
         output.mkdir()
         with tempfile.TemporaryDirectory(prefix="edgekit-build-") as scratch:
             job = folder / "job.json"
-            job.write_text(json.dumps(self._job(output, Path(scratch))), encoding="utf-8")
+            job.write_text(json.dumps(self._work.job(output, Path(scratch))), encoding="utf-8")
             command = [str(self._python), "-I", "-B", str(_RUN_BUILD), str(job)]
             try:
                 status = run_logged(command, log, timeout_s=self._timeout_s)
@@ -125,18 +155,6 @@ class _Worker:
                 raise BuildError(f"{self._what}: {error}", hint=f"log: {log}") from error
         job.unlink()
         self._judge(folder, status, log)
-
-    def _job(self, output: Path, scratch: Path) -> Mapping[str, Any]:
-        return {
-            "script": str(self._engine.build_script),
-            "model": str(self._model.onnx.path),
-            "precision": self._precision,
-            "settings": json.loads(self._settings),
-            "inputs": [asdict(spec) for spec in self._model.inputs],
-            "outputs": [asdict(spec) for spec in self._model.outputs],
-            "output": str(output),
-            "scratch": str(scratch),
-        }
 
     def _judge(self, folder: Path, status: int, log: Path) -> None:
         result = _result(folder)
@@ -187,6 +205,12 @@ def _read(folder: Path) -> tuple[BundleFile, ...] | None:
             return None
         files.append(BundleFile(entry["path"], entry["sha256"], entry["size_bytes"], path))
     return tuple(files)
+
+
+def _scripts(engine: Engine) -> tuple[Path, ...]:
+    """Everything of ours that decides what comes out: an engine's build may have neighbours."""
+    own = sorted(engine.build_script.parent.glob("build*.py"))
+    return (*own, _RUN_BUILD, _RANGES)
 
 
 def _digest(path: Path) -> str:

@@ -12,17 +12,20 @@ importable here. The job names everything; ``result.json`` beside it says what c
 import hashlib
 import importlib.metadata
 import importlib.util
+import itertools
 import json
+import math
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 _LAST_LINES = 8
+_GRADED = 4
 _SEED = 20261121
 # Outputs below this are compared as if they were this large: next to nothing has no shape.
 _FAINT = 1e-2
@@ -38,6 +41,14 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Quantisation:
+    """How int8 is made, as ``edgekit.core.quantisation.Quantisation``."""
+
+    method: str
+    float_layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """One build, as ``edgekit.core.contracts.BuildJob`` describes it."""
 
@@ -48,6 +59,56 @@ class Job:
     outputs: tuple[Tensor, ...]
     output: Path
     scratch: Path
+    quantisation: Quantisation | None = None
+    sample_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Give the calibration samples one after the other, by the inputs' names."""
+        import numpy as np
+
+        stacks = {
+            name: np.load(path, mmap_mode="r", allow_pickle=False)
+            for name, path in self.sample_files.items()
+        }
+        count = min((len(stack) for stack in stacks.values()), default=0)
+        for number in range(count):
+            # A copy that outlives the step: some engines keep no reference to their input.
+            yield {name: np.array(stack[number : number + 1]) for name, stack in stacks.items()}
+
+    def ranges(self) -> Any:  # noqa: ANN401 - ranges.Ranges, which cannot be imported here
+        """Make an observer of activation ranges for the method that was asked for."""
+        if self.quantisation is None:
+            raise RuntimeError("ranges are observed for int8 only")
+        return _load(Path(__file__).with_name("ranges.py")).Ranges(self.quantisation.method)
+
+    def grade(self, infer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Run ``infer`` on a few calibration samples and log how far it is from float."""
+        import numpy as np
+
+        signal = dict.fromkeys((spec.name for spec in self.outputs), 0.0)
+        noise = dict(signal)
+        for inputs in itertools.islice(self.samples(), _GRADED):
+            expected, got = self._reference(inputs), infer(inputs)
+            for spec in self.outputs:
+                wanted = expected[spec.name].astype(np.float64)
+                found = self._checked(spec.name, got, wanted)
+                signal[spec.name] += float((wanted**2).sum())
+                noise[spec.name] += float(((found - wanted) ** 2).sum())
+        for name, power in signal.items():
+            decibels = 10 * math.log10(max(power, _FAINT) / max(noise[name], 1e-30))
+            print(f"output {name}: {decibels:.1f} dB above its quantisation noise")  # noqa: T201
+
+    def _checked(self, name: str, got: Mapping[str, Any], wanted: Any) -> Any:  # noqa: ANN401
+        """Return output ``name`` of what was built: there, of the right shape, and finite."""
+        import numpy as np
+
+        if name not in got:
+            raise RuntimeError(f"output {name} is missing from what was built")
+        if got[name].shape != wanted.shape:
+            raise RuntimeError(f"output {name} has shape {got[name].shape}, not {wanted.shape}")
+        if not np.isfinite(got[name]).all():
+            raise RuntimeError(f"output {name} holds NaN or infinite values")
+        return got[name].astype(np.float64)
 
     def run(self, command: Sequence[str]) -> str:
         """Run a command in the scratch folder; return what it printed."""
@@ -77,15 +138,10 @@ class Job:
         inputs, expected = self._telling_input()
         got = infer(inputs)
         for spec in self.outputs:
-            if spec.name not in got:
-                raise RuntimeError(f"output {spec.name} is missing from what was built")
-            wanted, found = expected[spec.name], got[spec.name]
-            if found.shape != wanted.shape:
-                raise RuntimeError(f"output {spec.name} has shape {found.shape}, not {spec.shape}")
-            if not np.isfinite(found).all():
-                raise RuntimeError(f"output {spec.name} holds NaN or infinite values")
+            wanted = expected[spec.name]
+            found = self._checked(spec.name, got, wanted)
             scale = max(float(np.abs(wanted).max(initial=0.0)), _FAINT)
-            far = float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0)) / scale
+            far = float(np.abs(found - wanted).max(initial=0.0)) / scale
             print(f"output {spec.name}: off by {far:.3g} of its largest value")  # noqa: T201
             if far > tolerance:
                 raise RuntimeError(
@@ -136,6 +192,8 @@ def main() -> int:
         outputs=_tensors(raw["outputs"]),
         output=Path(raw["output"]),
         scratch=Path(raw["scratch"]),
+        quantisation=_quantisation(raw["quantisation"]),
+        sample_files={name: Path(path) for name, path in raw["samples"].items()},
     )
     result: dict[str, Any]
     try:
@@ -153,6 +211,10 @@ def main() -> int:
 
 def _tensors(raw: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
     return tuple(Tensor(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in raw)
+
+
+def _quantisation(raw: Mapping[str, Any] | None) -> Quantisation | None:
+    return Quantisation(raw["method"], tuple(raw["float_layers"])) if raw else None
 
 
 def _load(script: Path) -> ModuleType:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.core.contracts import RuntimeSpec, ToolboxSpec, Unsupported
+from edgekit.core.knobs import Knob
 from edgekit.core.model import Model
 from edgekit.core.names import EngineName, Precision
+from edgekit.core.quantisation import CalibrationMethod
 from edgekit.core.target import DeviceFacts, Target
 from edgekit.engines.operators import lacking
 from edgekit.engines.pythons import Version, newest, no_64_bit_wheel, no_glibc, no_python
@@ -22,6 +24,8 @@ class OnnxRuntime:
 
     name: EngineName = "onnxruntime"
     precisions: tuple[Precision, ...] = ("fp32",)
+    methods: tuple[CalibrationMethod, ...] = ()
+    mixes = False
     toolbox = ToolboxSpec("onnxruntime", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.onnxruntime.runner"
@@ -41,6 +45,11 @@ class OnnxRuntime:
         if python is None:
             return no_python(self.name, facts, _OLDEST, _LATEST)
         return RuntimeSpec(python, _FOLDER / "board.txt", ("onnxruntime", "numpy"))
+
+    def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
+        """Nothing yet."""
+        del precision, target, facts
+        return ()
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
         """Nothing but the model decides."""

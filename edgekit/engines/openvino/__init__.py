@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.core.contracts import RuntimeSpec, ToolboxSpec, Unsupported
+from edgekit.core.knobs import Knob
 from edgekit.core.model import Model
 from edgekit.core.names import EngineName, Precision
+from edgekit.core.quantisation import CalibrationMethod
 from edgekit.core.target import DeviceFacts, Target
 from edgekit.engines.operators import lacking
 from edgekit.engines.pythons import (
@@ -38,6 +40,8 @@ class OpenVino:
 
     name: EngineName = "openvino"
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    methods: tuple[CalibrationMethod, ...] = ()
+    mixes = False
     toolbox = ToolboxSpec("openvino", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.openvino.runner"
@@ -65,6 +69,11 @@ class OpenVino:
         if python is None:
             return _old_glibc(facts)
         return RuntimeSpec(python, _FOLDER / "board.txt", ("openvino", "numpy"))
+
+    def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
+        """Nothing yet."""
+        del precision, target, facts
+        return ()
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
         """Nothing but model and precision decides: the files serve every CPU."""

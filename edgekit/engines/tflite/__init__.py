@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.core.contracts import RuntimeSpec, ToolboxSpec, Unsupported
+from edgekit.core.knobs import Knob
 from edgekit.core.model import Model
 from edgekit.core.names import EngineName, Precision
+from edgekit.core.quantisation import CalibrationMethod
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
 from edgekit.engines.operators import lacking
 from edgekit.engines.pythons import Version, newest, no_glibc, no_python, version_of
@@ -30,6 +32,8 @@ class TfLite:
 
     name: EngineName = "tflite"
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    methods: tuple[CalibrationMethod, ...] = ()
+    mixes = False
     # onnx2tf declares Python 3.12 and needs no more than 3.11.
     toolbox = ToolboxSpec("tflite", ">=3.11,<3.15", _FOLDER / "host.txt", declared_python=False)
     build_script = _FOLDER / "build.py"
@@ -54,6 +58,11 @@ class TfLite:
         old = version_of(python) < _OLDEST_LITERT
         package = "tflite-runtime" if old else "ai-edge-litert"
         return RuntimeSpec(python, _FOLDER / "board.txt", (package, "numpy"))
+
+    def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
+        """Nothing yet."""
+        del precision, target, facts
+        return ()
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
         """Nothing but model and precision decides: the files serve every CPU."""
