@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from edgekit.core.model import FileRef, Model, Pipeline, StepSpec, TensorSpec
+from edgekit.core.quantisation import CalibrationSet
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
 
 TENSOR = StepSpec("tensor")
+SAMPLES = 16
+SAMPLE_SEED = 11
 PLAN = {
     "warmup_runs": 2,
     "warmup_seconds": 0.0,
@@ -40,10 +43,10 @@ def write_model(path: Path, operator: str = "Relu") -> Model:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])
 
     nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node(operator, ["c"], ["first"]),
-        helper.make_node("GlobalAveragePool", ["first"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["second"], axis=1),
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="stem", pads=[1, 1, 1, 1]),
+        helper.make_node(operator, ["c"], ["first"], name="activation"),
+        helper.make_node("GlobalAveragePool", ["first"], ["p"], name="pool"),
+        helper.make_node("Flatten", ["p"], ["second"], name="flat", axis=1),
     ]
     graph = helper.make_graph(
         nodes,
@@ -83,6 +86,25 @@ def tiny(tmp_path) -> Model:
 @pytest.fixture
 def make_model(tmp_path) -> Callable[[str], Model]:
     return lambda operator: write_model(tmp_path / f"{operator}.onnx", operator)
+
+
+@pytest.fixture
+def calibrate(tmp_path) -> Callable[..., CalibrationSet]:
+    """Seeded samples of a model's inputs, evenly from 0 to 1 like a picture's values."""
+
+    def make(model: Model, *, backwards: bool = False) -> CalibrationSet:
+        inputs = []
+        for spec in model.inputs:
+            random = np.random.default_rng(SAMPLE_SEED)
+            stack = random.random((SAMPLES, *spec.shape[1:]), np.float32)
+            path = tmp_path / f"samples-{spec.name}-{backwards:d}.npy"
+            np.save(path, stack[::-1] if backwards else stack)
+            data = path.read_bytes()
+            inputs.append((spec.name, FileRef(path, hashlib.sha256(data).hexdigest(), len(data))))
+        identity = json.dumps([file.sha256 for _name, file in inputs])
+        return CalibrationSet(tuple(inputs), SAMPLES, (), identity)
+
+    return make
 
 
 @pytest.fixture

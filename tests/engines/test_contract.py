@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from edgekit.core.contracts import RuntimeSpec, Unsupported
-from edgekit.core.errors import UnknownNameError
+from edgekit.core.errors import BuildError, UnknownNameError
 from edgekit.core.events import ignore
 from edgekit.core.names import ENGINE_NAMES, PRECISIONS
+from edgekit.core.quantisation import CALIBRATION_METHODS, Int8, Quantisation
 from edgekit.engines import engine_names, load_engine
 from edgekit.engines.operators import operators_of
 from edgekit.toolbox.build import build
@@ -23,9 +24,18 @@ from edgekit.toolbox.runner_pack import pack_runner
 from edgekit.toolbox.wheels import resolve
 
 ENGINES = engine_names()
-CANDIDATES = [(name, precision) for name in ENGINES for precision in load_engine(name).precisions]
-# Largest difference from ONNX Runtime, as a share of the output's largest value.
-TOLERANCE = {"fp32": 1e-5, "fp16": 2e-2, "int8": 0.3}
+# Engine, precision and, for int8 alone, the method that chooses its ranges.
+CANDIDATES = [
+    (name, precision, method)
+    for name in ENGINES
+    for precision in load_engine(name).precisions
+    for method in (load_engine(name).methods if precision == "int8" else (None,))
+]
+INT8 = [(name, method) for name, _precision, method in CANDIDATES if method is not None]
+MIXING = [name for name in ENGINES if load_engine(name).mixes]
+# Largest difference from ONNX Runtime, as a share of the output's largest value. In int8 two
+# layers round, and what lies beyond a range is clipped.
+TOLERANCE = {"fp32": 1e-5, "fp16": 2e-2, "int8": 0.1}
 HEAVY = ("numpy", "onnx", "onnxruntime", "ncnn", "uv", "pip", "subprocess")
 
 
@@ -125,8 +135,28 @@ def test_runtime_without_glibc_is_unsupported(name, facts, local_target):
     assert "musl" in found.reason
 
 
-@pytest.mark.parametrize(("name", "precision"), CANDIDATES)
-def test_check_accepts_a_plain_model(name, precision, tiny, local_target):
+@pytest.mark.parametrize("name", ENGINES)
+def test_int8_comes_with_methods_and_only_then(name):
+    engine = load_engine(name)
+    assert bool(engine.methods) == ("int8" in engine.precisions)
+    assert set(engine.methods) <= set(CALIBRATION_METHODS)
+    assert len(set(engine.methods)) == len(engine.methods)
+    assert engine.methods or not engine.mixes
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_knobs_are_unlike_and_give_a_choice(name, facts, local_target):
+    engine = load_engine(name)
+    for precision in engine.precisions:
+        knobs = engine.knobs(precision, local_target, facts("aarch64"))
+        assert len({knob.name for knob in knobs}) == len(knobs)
+        assert "threads" not in {knob.name for knob in knobs}
+        for knob in knobs:
+            assert len(set(knob.values)) == len(knob.values) >= 2, knob.name
+
+
+@pytest.mark.parametrize(("name", "precision", "_method"), CANDIDATES)
+def test_check_accepts_a_plain_model(name, precision, _method, tiny, local_target):
     assert load_engine(name).check(tiny, precision, local_target) is None
 
 
@@ -145,14 +175,16 @@ def test_check_names_an_unknown_operator(name, make_model, local_target):
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.toolbox
-@pytest.mark.parametrize(("name", "precision"), CANDIDATES)
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda item: "-".join(filter(None, item)))
 def test_built_model_run_by_the_runner_equals_the_reference(
-    name, precision, tiny, local_target, here, run_runner, tmp_path
+    candidate, tiny, calibrate, local_target, here, run_runner, tmp_path
 ):
     import onnxruntime
 
+    name, precision, method = candidate
     engine = load_engine(name)
-    files = build(engine, tiny, precision, local_target, emit=ignore)
+    int8 = Int8(Quantisation(method), calibrate(tiny)) if method else None
+    files = build(engine, tiny, precision, local_target, int8=int8, emit=ignore)
     spec = engine.runtime(local_target, here)
     assert isinstance(spec, RuntimeSpec)
     pack = resolve(spec, here, emit=ignore)
@@ -186,6 +218,42 @@ def test_built_model_run_by_the_runner_equals_the_reference(
         assert list(found.shape) == output["shape"]
         far = np.abs(found - expected).max() / np.abs(expected).max()
         assert far <= TOLERANCE[precision], output["name"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize(("name", "method"), INT8)
+def test_int8_is_the_same_whatever_the_order_of_samples(
+    name, method, tiny, calibrate, local_target
+):
+    if method == "engine":
+        pytest.skip("the engine's own quantiser sees the samples in the order they come in")
+    engine, chosen = load_engine(name), Quantisation(method)
+    made = [
+        build(engine, tiny, "int8", local_target, int8=Int8(chosen, samples), emit=ignore)
+        for samples in (calibrate(tiny), calibrate(tiny, backwards=True))
+    ]
+    first, second = ({file.path: file.sha256 for file in files} for files in made)
+    assert first == second
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize("name", MIXING)
+def test_float_layers_change_the_model_and_unknown_ones_fail(name, tiny, calibrate, local_target):
+    engine, samples = load_engine(name), calibrate(tiny)
+
+    def files(*layers):
+        int8 = Int8(Quantisation(engine.methods[0], layers), samples)
+        made = build(engine, tiny, "int8", local_target, int8=int8, emit=ignore)
+        return {file.path: file.sha256 for file in made}
+
+    assert files("stem") != files()
+    with pytest.raises(BuildError) as caught:
+        files("no-such-layer")
+    assert "no-such-layer" in caught.value.message
 
 
 @pytest.mark.slow
