@@ -1,6 +1,10 @@
-"""The one name for an array in annotations, on every NumPy that boards carry."""
+"""Arrays as steps and engines hand them on: float in the model's order, or as an engine has them.
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
+Also the one name for an array in annotations, on every NumPy that boards carry.
+"""
+
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -15,3 +19,75 @@ Tensors = Dict[str, Array]
 Answers = List[Any]
 Preprocess = Callable[[Any], Tensors]
 Postprocess = Callable[[Tensors, Sequence[int]], Answers]
+
+LAYOUTS = ("NCHW", "NHWC")
+QUANTISED_DTYPES = ("int8", "uint8")
+_CHANNELS_LAST = (0, 2, 3, 1)  # axes of NCHW in the order of NHWC
+_CHANNELS_FIRST = (0, 3, 1, 2)
+
+
+class Form(namedtuple("Form", "layout dtype scale zero_point")):
+    """How an engine wants an input.
+
+    Attributes:
+        layout: ``NCHW``: the model's own order of axes, whatever these are; ``NHWC``: the four
+            axes of an image with the channels last.
+        dtype: ``float32``, ``int8`` or ``uint8``.
+        scale, zero_point: value = (integer - zero_point) * scale; ``None`` for ``float32``.
+    """
+
+    __slots__ = ()
+
+
+class Quantised(namedtuple("Quantised", "values scale zero_point layout")):
+    """An output as an engine left it.
+
+    Attributes:
+        values: integers, or floats where ``scale`` is ``None``.
+        scale, zero_point: value = (integer - zero_point) * scale.
+        layout: as in :class:`Form`.
+    """
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """The shape in the model's own order."""
+        shape = self.values.shape
+        return tuple(shape[axis] for axis in _CHANNELS_FIRST) if self._moved else shape
+
+    @property
+    def _moved(self) -> bool:
+        return bool(self.layout == "NHWC" and self.values.ndim == len(_CHANNELS_FIRST))
+
+    def to_float(self) -> Array:
+        """The values as ``float32`` in the model's own order, contiguous."""
+        values = self.values.transpose(_CHANNELS_FIRST) if self._moved else self.values
+        real = np.array(values, np.float32, order="C")
+        if self.scale is not None:
+            real -= np.float32(self.zero_point)
+            real *= np.float32(self.scale)
+        return real
+
+
+def to_form(array: Array, form: Form) -> Array:
+    """An array in the model's own order -> as an engine wants it, contiguous.
+
+    Args:
+        array: real values in the model's order of axes.
+        form: of the answer; rounding is half to even, what lies outside is clipped.
+    """
+    if form.layout == "NHWC" and array.ndim == len(_CHANNELS_LAST):
+        array = array.transpose(_CHANNELS_LAST)
+    if form.scale is None:
+        return np.ascontiguousarray(array, dtype=form.dtype)
+    levels = np.asarray(array, np.float32) / np.float32(form.scale)
+    levels += np.float32(form.zero_point)
+    return quantised(levels, form.dtype)
+
+
+def quantised(levels: Array, dtype: str) -> Array:
+    """Levels ``float32`` -> integers: rounded half to even and clipped, contiguous."""
+    limits = np.iinfo(dtype)
+    whole = np.minimum(np.maximum(np.rint(levels), limits.min), limits.max)
+    return np.ascontiguousarray(whole, dtype=dtype)

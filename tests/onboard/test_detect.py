@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.onboard.arrays import Form, Quantised, to_form
 from edgekit.onboard.steps import POSTPROCESS
 from edgekit.onboard.steps.detect import non_maximum_suppression, sigmoid
 
@@ -115,6 +116,25 @@ def test_heads_answers_equal_the_whole_graph(seed, values):
     # The order and the names of the heads are the engine's own affair.
     outputs = {"c": heads[2], "a": heads[0], "b": heads[1]}
     _assert_same(cut(outputs, shape), whole({"o": _decode_slowly(heads)}, shape))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float32"])
+@pytest.mark.parametrize("values", [{}, {"multi_label": True, "score_threshold": 0.001}])
+def test_quantised_heads_answer_as_their_floats(seed, layout, dtype, values):
+    outputs = {}
+    for index, head in enumerate(_heads(seed)):
+        zero_point = -20 if dtype == "int8" else 108
+        form = Form(layout, dtype, None, None)
+        if dtype != "float32":
+            form = Form(layout, dtype, np.abs(head).max() / 100, zero_point)
+        outputs[str(index)] = Quantised(to_form(head, form), form.scale, form.zero_point, layout)
+    step = POSTPROCESS["yolov5-heads"]({"size": SIZE, "anchors": ANCHORS, **values})
+    floats = {name: head.to_float() for name, head in outputs.items()}
+    expected = step(floats, (150, 333, 3))
+    assert expected
+    _assert_same(step(outputs, (150, 333, 3)), expected, atol=1e-4)
 
 
 def test_answers_are_plain_floats_by_falling_score_inside_the_frame():

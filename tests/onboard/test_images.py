@@ -30,6 +30,40 @@ def test_bilinear_equals_opencv_within_one_grey_level(high, wide, height, width)
     assert np.abs(bilinear(image, height, width) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("block", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(40, 30), (33, 91)])
+def test_block_is_space_to_depth_of_the_whole_image(shape, block):
+    frame = _frame(*shape)
+    values = {"size": [16, 24], "std": [0.5, 1, 2]}
+    whole = PREPROCESS["letterbox"](values)(frame)["images"][0]
+    planes = PREPROCESS["letterbox"]({**values, "block": block})(frame)["images"]
+    assert planes.shape == (1, 3 * block * block, 16 // block, 24 // block)
+    for dy in range(block):
+        for dx in range(block):
+            for c in range(3):
+                channel = planes[0, (dy * block + dx) * 3 + c]
+                np.testing.assert_array_equal(channel, whole[c, dy::block, dx::block])
+    pixels = PREPROCESS["letterbox"]({**values, "block": block, "layout": "NHWC"})(frame)["images"]
+    np.testing.assert_array_equal(pixels, planes.transpose(0, 2, 3, 1))
+    assert pixels.flags.c_contiguous
+    assert planes.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [("int8", -128), ("uint8", 0), ("int8", 3)])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_quantise_is_within_half_a_quantum_and_clips(dtype, zero_point, layout):
+    frame = _frame(33, 91)
+    values = {"size": [16, 24], "mean": 0.2, "std": [0.5, 1, 2], "layout": layout, "block": 2}
+    real = PREPROCESS["resize"](values)(frame)["images"]
+    quantise = {"dtype": dtype, "scale": 1 / 200, "zero_point": zero_point}
+    whole = PREPROCESS["resize"]({**values, "quantise": quantise})(frame)["images"]
+    limits = np.iinfo(dtype)
+    exact = np.clip(real * 200 + zero_point, limits.min, limits.max)
+    assert whole.dtype == dtype
+    assert np.abs(whole - exact).max() <= 0.501
+    assert {limits.min, limits.max} & set(np.unique(whole).tolist())
+
+
 @settings(deadline=None, max_examples=60)
 @given(_EDGES, _EDGES, _EDGES, _EDGES)
 def test_bilinear_equals_opencv_for_any_sizes(high, wide, height, width):

@@ -31,6 +31,12 @@ parameter      default                        meaning
 ``std``        ``1``                          a number, or one for each channel as fed
 ``channels``   ``"RGB"``                      order in which channels are fed: ``RGB``, ``BGR``
 ``layout``     ``"NCHW"``                     ``NCHW`` or ``NHWC``
+``block``      ``1``                          space to depth: each ``block`` x ``block`` pixels
+                                              become one of ``3 * block * block`` channels, that
+                                              of ``dy, dx, c`` being ``(dy * block + dx) * 3 + c``
+``quantise``   (none: ``float32``)            ``{"dtype": "int8" or "uint8", "scale": s,
+                                              "zero_point": z}``: integer = value / s + z,
+                                              rounded half to even and clipped
 ============== ============================== ================================================
 
 ``tensor`` takes no parameters; its frame is a mapping of names to arrays and passes unchanged.
@@ -45,8 +51,8 @@ Postprocess ``(outputs, frame_shape) -> answers``; answers are plain lists for J
     candidate has its best class; ``true``: every class above the threshold, for mAP).
 ``yolov5-heads``
     The same from raw heads ``float32[1, A * (5 + C), h, w]``, matched to ``strides`` by their
-    grid. Also ``anchors`` (required; one flat list of ``w, h`` pixels for each stride) and
-    ``strides`` (``[8, 16, 32]``).
+    grid; heads may be :class:`~edgekit.onboard.arrays.Quantised`. Also ``anchors`` (required; one
+    flat list of ``w, h`` pixels for each stride) and ``strides`` (``[8, 16, 32]``).
 ``classify``
     ``float32[1, C]`` -> ``[class, score]`` for the ``top_k`` (5) best, by falling score.
     ``softmax`` (``false``) turns logits into probabilities. ``output``.
@@ -67,7 +73,7 @@ from typing import Any, Callable, Dict, Mapping
 from edgekit.onboard.arrays import Postprocess, Preprocess
 from edgekit.onboard.steps.classify import classify
 from edgekit.onboard.steps.detect import yolov5, yolov5_heads
-from edgekit.onboard.steps.images import letterbox, resize
+from edgekit.onboard.steps.images import IMAGE_INPUT, letterbox, resize
 from edgekit.onboard.steps.tensor import no_answers, pass_through
 from edgekit.onboard.steps.text import ctc, db
 
@@ -77,6 +83,9 @@ PREPROCESS: Dict[str, Callable[[Mapping[str, Any]], Preprocess]] = {
     "tensor": pass_through,
 }
 
+# These make their tensor in any form by themselves.
+IMAGE_STEPS = ("letterbox", "resize")
+
 POSTPROCESS: Dict[str, Callable[[Mapping[str, Any]], Postprocess]] = {
     "yolov5": yolov5,
     "yolov5-heads": yolov5_heads,
@@ -85,3 +94,8 @@ POSTPROCESS: Dict[str, Callable[[Mapping[str, Any]], Postprocess]] = {
     "ctc": ctc,
     "tensor": no_answers,
 }
+
+# These read outputs as an engine leaves them; the others are given floats.
+TAKES_QUANTISED = ("yolov5-heads",)
+
+__all__ = ["IMAGE_INPUT", "IMAGE_STEPS", "POSTPROCESS", "PREPROCESS", "TAKES_QUANTISED"]

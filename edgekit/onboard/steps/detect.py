@@ -4,12 +4,12 @@ Source of the decode: https://github.com/ultralytics/yolov5/blob/v7.0/models/yol
 """
 
 from collections import namedtuple
-from math import log
-from typing import Any, List, Mapping, Sequence, Tuple
+from math import floor, log
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from edgekit.onboard.arrays import Answers, Array, Postprocess, Tensors
+from edgekit.onboard.arrays import Answers, Array, Postprocess, Quantised, Tensors
 from edgekit.onboard.steps.geometry import place, read_fit, to_frame
 from edgekit.onboard.steps.parameters import Parameters
 from edgekit.onboard.steps.tensor import only_output
@@ -55,7 +55,7 @@ def yolov5(values: Mapping[str, Any]) -> Postprocess:
 
 
 def yolov5_heads(values: Mapping[str, Any]) -> Postprocess:
-    """Make the step for raw heads ``float32[1, A * (5 + C), h, w]``."""
+    """Make the step for raw heads ``float32[1, A * (5 + C), h, w]``, quantised or not."""
     parameters = Parameters("yolov5-heads", values)
     rules = _read_rules(parameters)
     strides = parameters.counts("strides", [8, 16, 32])
@@ -77,26 +77,48 @@ def yolov5_heads(values: Mapping[str, Any]) -> Postprocess:
     return run
 
 
-def _by_grid(outputs: Tensors) -> Mapping[Tuple[int, int], Array]:
+def _by_grid(outputs: Mapping[str, Any]) -> Mapping[Tuple[int, int], Any]:
     # Engines name and order outputs as they like; a head is known by its grid.
-    return {(head.shape[-2], head.shape[-1]): head for head in outputs.values() if head.ndim > 1}
+    return {tuple(head.shape[-2:]): head for head in outputs.values() if len(head.shape) > 1}
 
 
-def _decode_head(head: Array, stride: int, anchors: Array, score_threshold: float) -> Array:
+def _decode_head(
+    head: Union[Array, Quantised], stride: int, anchors: Array, score_threshold: float
+) -> Array:
     """Decode the cells of one head whose objectness passes: ``float32[N, 5 + C]``."""
     grid_height, grid_width = head.shape[-2:]
-    cells = np.asarray(head, np.float32).reshape(len(anchors), -1, grid_height * grid_width)
+    cells, scale, zero_point = _cells(head, len(anchors), grid_height * grid_width)
     # The score is objectness times a probability, so objectness alone bounds it; most cells
     # end here, before anything is decoded. The margin covers the sigmoid's own rounding.
-    bound = np.float32(log(score_threshold / (1 - score_threshold)) - 1e-3)
-    anchor, cell = np.nonzero(cells[:, 4] > bound)
-    rows = sigmoid(cells[anchor, :, cell])
+    bound = log(score_threshold / (1 - score_threshold)) - 1e-3
+    if scale is None:
+        passes = cells[:, 4] > np.float32(bound)
+    else:
+        passes = cells[:, 4] > floor(bound / scale + zero_point)
+    anchor, cell = np.nonzero(passes)
+    raw = cells[anchor, :, cell].astype(np.float32)
+    if scale is not None:
+        raw = (raw - np.float32(zero_point)) * np.float32(scale)
+    rows = sigmoid(raw)
     keep = rows[:, 4] > score_threshold
     rows, anchor, cell = rows[keep], anchor[keep], cell[keep]
     corner = np.stack([cell % grid_width, cell // grid_width], axis=1).astype(np.float32)
     rows[:, :2] = (rows[:, :2] * 2 + (corner - np.float32(0.5))) * np.float32(stride)
     rows[:, 2:4] = (rows[:, 2:4] * 2) ** 2 * anchors[anchor]
     return rows
+
+
+def _cells(
+    head: Union[Array, Quantised], anchors: int, cells: int
+) -> Tuple[Array, Optional[float], int]:
+    """A head's ``[A, 5 + C, cells]`` as a view, and the scale and zero point of its integers."""
+    if not isinstance(head, Quantised):
+        return np.asarray(head, np.float32).reshape(anchors, -1, cells), None, 0
+    if head.layout == "NHWC":
+        view = head.values.reshape(cells, anchors, -1).transpose(1, 2, 0)
+    else:
+        view = head.values.reshape(anchors, -1, cells)
+    return view, head.scale, head.zero_point
 
 
 def sigmoid(values: Array) -> Array:

@@ -1,12 +1,15 @@
 """Frames to input tensors: resize, pad, normalise."""
 
-from typing import Any, List, Mapping, Tuple
+from collections import namedtuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from edgekit.onboard.arrays import Array, Preprocess, Tensors
+from edgekit.onboard.arrays import LAYOUTS, QUANTISED_DTYPES, Array, Preprocess, Tensors, quantised
 from edgekit.onboard.steps.geometry import Fit, Placement, place, read_fit
 from edgekit.onboard.steps.parameters import Parameters
+
+IMAGE_INPUT = "images"  # what the tensor is called unless ``input`` names it
 
 
 def letterbox(values: Mapping[str, Any]) -> Preprocess:
@@ -21,31 +24,60 @@ def resize(values: Mapping[str, Any]) -> Preprocess:
     return _image_step("resize", values, "stretch")
 
 
+class _Image(namedtuple("_Image", "fit bgr pad_value gains offsets nhwc block dtype")):
+    """How frames become one tensor: value = grey level * gain + offset, for each channel as fed.
+
+    Where the tensor is quantised, the gains and offsets lead to its integers, not yet rounded.
+    """
+
+    __slots__ = ()
+
+
 def _image_step(name: str, values: Mapping[str, Any], fit_default: str) -> Preprocess:
     parameters = Parameters(name, values)
-    fit = read_fit(parameters, fit_default)
-    tensor = str(parameters.word("input", "images"))
-    nhwc = parameters.word("layout", "NCHW", ("NCHW", "NHWC")) == "NHWC"
-    bgr = parameters.word("channels", "RGB", ("RGB", "BGR")) == "BGR"
-    pad_value = parameters.number("pad_value", 114)
-    gains, offsets = _normalisation(parameters)
+    tensor = str(parameters.word("input", IMAGE_INPUT))
+    image = _read_image(parameters, fit_default)
     parameters.finish()
 
     def run(frame: Array) -> Tensors:
         _check_frame(frame)
-        placement = place(fit, frame.shape)
-        planes = np.empty((3, fit.height, fit.width), np.float32)
-        source = frame[:, :, ::-1] if bgr else frame
-        for channel, plane in enumerate(planes):
-            window = _pad(plane, placement, pad_value * gains[channel] + offsets[channel])
-            _fill(window, source[:, :, channel], placement, fit)
-            window *= np.float32(gains[channel])
-            if offsets[channel]:
-                window += np.float32(offsets[channel])
-        whole = np.ascontiguousarray(planes.transpose(1, 2, 0)) if nhwc else planes
-        return {tensor: whole[np.newaxis]}
+        return {tensor: _arrange(_planes(frame, image), image)}
 
     return run
+
+
+def _read_image(parameters: Parameters, fit_default: str) -> _Image:
+    fit = read_fit(parameters, fit_default)
+    block = parameters.count("block", 1)
+    if fit.height % block or fit.width % block:
+        raise ValueError(f"block {block} does not divide {fit.height} x {fit.width} pixels")
+    gains, offsets = _normalisation(parameters)
+    dtype = None
+    quantise = parameters.mapping("quantise")
+    if quantise is not None:
+        dtype, scale, zero_point = _read_quantise(quantise)
+        gains = [gain / scale for gain in gains]
+        offsets = [offset / scale + zero_point for offset in offsets]
+    return _Image(
+        fit=fit,
+        bgr=parameters.word("channels", "RGB", ("RGB", "BGR")) == "BGR",
+        pad_value=parameters.number("pad_value", 114),
+        gains=gains,
+        offsets=offsets,
+        nhwc=parameters.word("layout", "NCHW", LAYOUTS) == "NHWC",
+        block=block,
+        dtype=dtype,
+    )
+
+
+def _read_quantise(values: Mapping[str, Any]) -> Tuple[Optional[str], float, float]:
+    parameters = Parameters("quantise", values)
+    dtype = parameters.word("dtype", "int8", QUANTISED_DTYPES)
+    scale, zero_point = parameters.number("scale", 0), parameters.number("zero_point", 0)
+    parameters.finish()
+    if scale <= 0:
+        raise ValueError(f"quantise: scale must be above zero, not {scale}")
+    return dtype, scale, zero_point
 
 
 def _normalisation(parameters: Parameters) -> Tuple[List[float], List[float]]:
@@ -57,6 +89,36 @@ def _normalisation(parameters: Parameters) -> Tuple[List[float], List[float]]:
         raise ValueError("scale and std must not be zero")
     gains = [scale / deviation for deviation in deviations]
     return gains, [-means[i] / deviations[i] for i in range(3)]
+
+
+def _planes(frame: Array, image: _Image) -> Array:
+    """The frame on the input: ``float32[3, h, w]``, normalised."""
+    fit = image.fit
+    placement = place(fit, frame.shape)
+    planes = np.empty((3, fit.height, fit.width), np.float32)
+    source = frame[:, :, ::-1] if image.bgr else frame
+    for channel, (plane, gain, offset) in enumerate(zip(planes, image.gains, image.offsets)):
+        window = _pad(plane, placement, image.pad_value * gain + offset)
+        _fill(window, source[:, :, channel], placement, fit)
+        window *= np.float32(gain)
+        if offset:
+            window += np.float32(offset)
+    return planes
+
+
+def _arrange(planes: Array, image: _Image) -> Array:
+    """``float32[3, h, w]`` -> the tensor: blocks, layout, integers."""
+    block, (_, height, width) = image.block, planes.shape
+    # Axes: channel, row, row within the block, column, column within the block.
+    cells = planes.reshape(3, height // block, block, width // block, block)
+    order = (1, 3, 2, 4, 0) if image.nhwc else (2, 4, 0, 1, 3)
+    channels = 3 * block * block
+    grid = (height // block, width // block)
+    shape = (1, *grid, channels) if image.nhwc else (1, channels, *grid)
+    arranged = cells.transpose(order).reshape(shape)
+    if image.dtype is not None:
+        return quantised(arranged, image.dtype)
+    return np.ascontiguousarray(arranged)
 
 
 def _check_frame(frame: Array) -> None:

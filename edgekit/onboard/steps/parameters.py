@@ -76,6 +76,13 @@ class Parameters:
             raise self._wrong(key, "a number or three numbers")
         return float(values[0]), float(values[1]), float(values[2])
 
+    def mapping(self, key: str) -> Optional[Mapping[str, Any]]:
+        """A table of values, ``None`` where the parameter is absent."""
+        value = self._take(key, None)
+        if value is not None and not isinstance(value, Mapping):
+            raise self._wrong(key, "a table")
+        return value
+
     def rows(self, key: str) -> List[List[float]]:
         """A list of lists of numbers, required."""
         value = self._take(key, _MISSING)
