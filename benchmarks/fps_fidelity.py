@@ -25,7 +25,7 @@ bundle, turns = sys.argv[1], int(sys.argv[2])
 sys.path.insert(0, bundle + "/runner.pyz")
 import numpy
 from edgekit.engines.onnxruntime.runner import Session
-from edgekit.onboard import harness
+from edgekit.onboard import timing
 
 with open(bundle + "/manifest.json") as stream:
     manifest = json.load(stream)
@@ -39,7 +39,7 @@ plan = {"min_runs": 1, "min_seconds": SECONDS, "max_seconds": 60}
 
 def ours():
     with contextlib.redirect_stdout(io.StringIO()):
-        samples = harness.timed(lambda: session.run(inputs), plan, "model")
+        samples = timing.timed(lambda: session.run(inputs), plan, "model")
     return len(samples) * 1e9 / sum(samples)
 
 def bare():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.pyz"
 _KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
-_KINDS = ("bench", "infer")
+_KINDS = ("bench", "evaluate", "infer")
 
 
 def run(call: "Call") -> "Answer":
@@ -65,6 +65,7 @@ def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[s
         raise VerbError("bad_request", f"run: {kind!r} is no kind of job")
     threads = call.args.get("threads")
     knobs = dict(manifest["knobs"])
+    knobs.update(call.arg("knobs", dict) if "knobs" in call.args else {})
     if threads is not None:
         knobs["threads"] = call.arg("threads", int)
     return {
@@ -77,6 +78,7 @@ def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[s
         "kind": kind,
         "frames": _link_frames(call, folder),
         "plan": call.arg("plan", dict),
+        "postprocess_parameters": call.args.get("postprocess_parameters") or {},
         "output": folder,
     }
 

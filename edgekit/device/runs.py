@@ -39,6 +39,8 @@ def run(
             for index, sha256 in enumerate(request.frames)
         ],
         "plan": asdict(request.plan),
+        "knobs": dict(request.knobs),
+        "postprocess_parameters": json.loads(request.postprocess_json),
         "threads": request.threads,
         "timeout_s": request.timeout_s,
     }

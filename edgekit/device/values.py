@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.report import Activation
+
+RunKind = Literal["bench", "evaluate", "infer"]
 
 
 @dataclass(frozen=True)
@@ -14,20 +17,26 @@ class RunRequest:
     """One run of a bundle's runner.
 
     Attributes:
-        kind: ``infer`` answers every frame once; ``bench`` then measures as well.
+        kind: ``infer`` answers every frame once; ``bench`` then measures as well; ``evaluate``
+            answers every frame and brings no output tensors home.
         frames: sha256 of content that was pushed before: ``.npy`` frames or ``.npz`` tensors.
         plan: how long to measure.
         threads: instead of the bundle's own knob; ``None`` keeps that.
+        knobs: instead of the bundle's own of these names.
+        postprocess_json: parameters of the postprocess step, instead of those of the bundle's job
+            of these names.
         timeout_s: after this long the runner is ended and counts as failed.
         outputs: where output files go; ``None``: a folder that lives as long as the
             :class:`~edgekit.device.Device` is open.
         step: id under which progress is told.
     """
 
-    kind: Literal["bench", "infer"]
+    kind: RunKind
     frames: tuple[str, ...]
     plan: BenchPlan = field(default_factory=BenchPlan)
     threads: int | None = None
+    knobs: Knobs = ()
+    postprocess_json: str = "{}"
     timeout_s: float = 1800.0
     outputs: Path | None = None
     step: str = "run"
@@ -42,7 +51,8 @@ class RunResult:
         end_to_end_ns: samples of preprocess, model and postprocess.
         load_ns: from the start of loading to the first answer being possible.
         memory_peak_bytes: peak resident set of the runner process.
-        outputs: for each frame the output tensors by name, as ``.npy`` files on the host.
+        outputs: for each frame the output tensors by name, as ``.npy`` files on the host; none
+            after ``evaluate``.
         answers: for each frame what postprocess answered, as JSON values.
         duration_ns: the whole life of the runner process.
     """

@@ -1,39 +1,30 @@
 """The measuring frame that every engine's runner stands in.
 
 A runner is a process of its own on the board: it loads one model, infers every frame once
-and keeps outputs and answers, then (for a bench) times the model alone and the whole way of
-a frame. It reads one job, prints progress as JSON lines, and leaves ``result.json``.
+and keeps outputs and answers (only answers where they are all that is evaluated), then (for a
+bench) times the model alone and the whole way of a frame. It reads one job, prints progress as
+JSON lines, and leaves ``result.json``.
 
 Python 3.6 and NumPy; nothing else. No ``from __future__ import annotations``: it came with 3.7.
 """
 
-import gc
 import json
 import os
 import platform
-import resource
 import signal
 import sys
-import time
 import traceback
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from edgekit.onboard import steps
+from edgekit.onboard.arrays import Array, Quantised
+from edgekit.onboard.cores import memory_peak_bytes, usable_cores, use_cores
+from edgekit.onboard.faults import RunFailedError, in_words
+from edgekit.onboard.pipeline import Outputs, make_postprocess, make_preprocess
+from edgekit.onboard.timing import Progress, clock_ns, timed
 
-Array = Any  # numpy.ndarray, whose types NumPy 1.19 cannot name
 Frame = Union[Array, Dict[str, Array]]
-
-_PROGRESS_INTERVAL_NS = 200_000_000  # five lines per second
-_NS = 1_000_000_000
-
-# perf_counter_ns came with Python 3.7.
-_clock_ns = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * _NS))
-
-
-class RunFailedError(Exception):
-    """The run cannot go on; the message is the process's last line on standard error."""
 
 
 def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None) -> int:
@@ -42,7 +33,9 @@ def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None)
     Args:
         session_type: the engine's session: ``session_type(folder, job, precision, knobs)``
             with ``run(inputs) -> outputs``, both dicts of name to array in the model's own
-            names, and ``versions() -> dict`` of the software that ran.
+            names, and ``versions() -> dict`` of the software that ran. Inputs are ``float32`` in
+            the model's own shape but for those that its attribute ``input_forms`` names
+            (``Dict[str, Form]``); an output may be :class:`~edgekit.onboard.arrays.Quantised`.
         argv: command line without the program's name: the path of ``job.json``.
 
     Returns:
@@ -70,7 +63,7 @@ def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None)
         return 1
     except Exception as error:  # noqa: BLE001 - the process border: a fault becomes one clear line
         traceback.print_exc()
-        sys.stderr.write("the runner failed: %s\n" % _in_words(error))
+        sys.stderr.write("the runner failed: %s\n" % in_words(error))
         return 1
     return 0
 
@@ -83,22 +76,30 @@ class _Run:
         self._output_folder = job["output"]
         description = job["job"]
         self._specs = description["outputs"]
-        self._preprocess = _step(steps.PREPROCESS, description["preprocess"])
-        self._postprocess = _step(steps.POSTPROCESS, description["postprocess"])
+        self._postprocess = make_postprocess(
+            description["postprocess"], job.get("postprocess_parameters")
+        )
+        # A step that cannot be made is told before a model is loaded.
+        make_preprocess(description["preprocess"])
         knobs = dict(job.get("knobs") or {})
+        cores = str(knobs.get("affinity", ""))
+        if cores:
+            use_cores(cores)
         if job.get("threads"):
             knobs["threads"] = job["threads"]
         knobs["threads"] = int(knobs.get("threads") or usable_cores())
-        started = _clock_ns()
+        started = clock_ns()
         try:
             self._session = session_type(job["folder"], description, job["precision"], knobs)
         except Exception as error:
             raise RunFailedError(
                 "loading the %s %s model failed: %s"
-                % (job.get("engine", ""), job["precision"], _in_words(error))
+                % (job.get("engine", ""), job["precision"], in_words(error))
             ) from error
-        self._load_ns = _clock_ns() - started
+        self._load_ns = clock_ns() - started
         self._threads = knobs["threads"]
+        forms = getattr(self._session, "input_forms", None)
+        self._preprocess = make_preprocess(description["preprocess"], forms)
 
     def result(self) -> Dict[str, Any]:
         """Do what the job asks; return the plain values of ``result.json``."""
@@ -123,8 +124,9 @@ class _Run:
         }
 
     def _infer(self, frames: Sequence[Frame]) -> Tuple[List[Dict[str, Any]], List[Any]]:
-        """Infer every frame once; keep each output tensor as a file, and the answers."""
-        progress = _Progress("infer", len(frames))
+        """Infer every frame once; keep the answers, and each output tensor as a file."""
+        evaluated = self._job["kind"] == "evaluate"
+        progress = Progress("evaluate" if evaluated else "infer", len(frames))
         records, answers = [], []
         for index, frame in enumerate(frames):
             try:
@@ -134,14 +136,14 @@ class _Run:
                 raise
             except Exception as error:
                 raise RunFailedError(
-                    "inference on frame %d failed: %s" % (index, _in_words(error))
+                    "inference on frame %d failed: %s" % (index, in_words(error))
                 ) from error
-            for number, spec in enumerate(self._specs):
+            for number, spec in enumerate([] if evaluated else self._specs):
                 records.append(self._keep(index, number, spec["name"], outputs[spec["name"]]))
-            progress.report(index + 1, _clock_ns())
+            progress.report(index + 1, clock_ns())
         return records, answers
 
-    def _checked(self, outputs: Dict[str, Array]) -> Dict[str, Array]:
+    def _checked(self, outputs: Outputs) -> Outputs:
         for spec in self._specs:
             name, shape = spec["name"], tuple(spec["shape"])
             if name not in outputs:
@@ -153,7 +155,10 @@ class _Run:
                 )
         return outputs
 
-    def _keep(self, frame: int, number: int, name: str, array: Array) -> Dict[str, Any]:
+    def _keep(
+        self, frame: int, number: int, name: str, value: Union[Array, Quantised]
+    ) -> Dict[str, Any]:
+        array = value.to_float() if isinstance(value, Quantised) else value
         path = "out-%d-%d.npy" % (frame, number)
         np.save(os.path.join(self._output_folder, path), array)
         record = {
@@ -197,96 +202,8 @@ class _Run:
             return model_ns, timed(end_to_end, plan, "end_to_end")
         except Exception as error:
             raise RunFailedError(
-                "inference failed while it was timed: %s" % _in_words(error)
+                "inference failed while it was timed: %s" % in_words(error)
             ) from error
-
-
-def timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List[int]:
-    """Call until both minima are met or ``max_seconds`` are over; return each call's ns."""
-    samples = []  # type: List[int]
-    keep, clock = samples.append, _clock_ns
-    min_runs = max(1, int(plan["min_runs"]))
-    progress = _Progress(phase, min_runs)
-    gc.collect()
-    gc.disable()
-    try:
-        started = clock()
-        enough = started + int(plan["min_seconds"] * _NS)
-        limit = started + int(plan["max_seconds"] * _NS)
-        runs = 0
-        while True:
-            before = clock()
-            call()
-            after = clock()
-            keep(after - before)
-            runs += 1
-            if (runs >= min_runs and after >= enough) or after >= limit:
-                break
-            # Between two samples, never inside one.
-            if after >= progress.due_ns:
-                progress.report(runs, after)
-    finally:
-        gc.enable()
-    progress.last(runs)
-    return samples
-
-
-class _Progress:
-    """Progress lines, five per second at most."""
-
-    def __init__(self, phase: str, total: int) -> None:
-        self._phase = phase
-        self._total = total
-        self.due_ns = _clock_ns() + _PROGRESS_INTERVAL_NS
-
-    def report(self, done: int, now_ns: int) -> None:
-        """Print a line if one is due."""
-        if now_ns >= self.due_ns:
-            self.due_ns = now_ns + _PROGRESS_INTERVAL_NS
-            self.last(done)
-
-    def last(self, done: int) -> None:
-        """Print a line."""
-        line = {
-            "event": "progress",
-            "done": done,
-            "total": max(done, self._total),
-            "phase": self._phase,
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return os.cpu_count() or 1
-
-
-def memory_peak_bytes() -> int:
-    """Return this process's peak resident set in bytes.
-
-    ``VmHWM`` begins anew with exec; ``ru_maxrss`` would still count the process that forked us.
-    """
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
-            for line in stream:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _step(table: Mapping[str, Callable[..., Any]], description: Mapping[str, Any]) -> Any:
-    name = description["name"]
-    if name not in table:
-        raise RunFailedError(
-            "this runner has no step named %s (it has: %s)" % (name, ", ".join(sorted(table)))
-        )
-    return table[name](description.get("parameters") or {})
 
 
 def _load_frame(path: str) -> Frame:
@@ -303,11 +220,6 @@ def _load_frame(path: str) -> Frame:
 
 def _shape_of(frame: Frame) -> Tuple[int, ...]:
     return frame.shape if isinstance(frame, np.ndarray) else ()
-
-
-def _in_words(error: BaseException) -> str:
-    first = str(error).strip().splitlines()
-    return "%s: %s" % (type(error).__name__, first[0]) if first else type(error).__name__
 
 
 def _write_json(path: str, value: Mapping[str, Any]) -> None:

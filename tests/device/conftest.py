@@ -36,6 +36,8 @@ print("a stray line")
 for done in (1, 2, 3):
     print(json.dumps({"event": "progress", "phase": "model", "done": done, "total": 3}))
 answers = [open(path, "rb").read().decode("latin-1") for path in job["frames"]]
+if mode == "echo":
+    answers = [job]
 outputs = []
 for index, path in enumerate(job["frames"]):
     name = "out-%d-0.npy" % index

@@ -46,6 +46,24 @@ def test_run_brings_samples_outputs_and_answers(device, workshop, tmp_path):
     assert result.outputs[0]["output0"].exists()
 
 
+def test_run_hands_on_kind_knobs_and_postprocess_parameters(device, workshop):
+    bundle = workshop.bundle("echo", knobs=(("spinning", 1), ("threads", 2)))
+    deliver(device, bundle)
+    request = RunRequest(
+        "evaluate",
+        (),
+        knobs=(("affinity", "0,2"), ("spinning", 0)),
+        postprocess_json='{"score_threshold": 0.001}',
+    )
+    [job] = device.run(bundle.identity, request).answers
+    assert job["kind"] == "evaluate"
+    assert job["knobs"] == {"affinity": "0,2", "spinning": 0, "threads": 2}
+    assert job["postprocess_parameters"] == {"score_threshold": 0.001}
+    [job] = device.run(bundle.identity, RunRequest("infer", (), threads=4)).answers
+    assert job["knobs"] == {"spinning": 1, "threads": 4}
+    assert job["postprocess_parameters"] == {}
+
+
 def test_run_with_many_large_outputs_brings_them_all(device, workshop):
     bundle = workshop.bundle()
     deliver(device, bundle)

@@ -1,14 +1,18 @@
 """The measuring frame, with a session small enough to know every answer."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from edgekit.onboard import harness
+from edgekit.onboard.arrays import Form, Quantised
+from edgekit.onboard.cores import usable_cores
 
 SPEC = {"name": "y", "dtype": "float32", "shape": [1, 2]}
 STEP = {"name": "tensor", "parameters": {}}
@@ -99,7 +103,130 @@ def test_knobs_reach_the_session_and_threads_win(run):
     run(threads=5)
     assert Session.knobs["threads"] == 5
     run(knobs={})
-    assert Session.knobs["threads"] == harness.usable_cores()
+    assert Session.knobs["threads"] == usable_cores()
+
+
+def test_evaluate_gives_answers_and_no_tensors(run, tmp_path):
+    job = {
+        "outputs": [SPEC],
+        "preprocess": STEP,
+        "postprocess": {"name": "classify", "parameters": {"top_k": 2, "output": "y"}},
+    }
+    answer = {"y": np.array([[0.25, 0.5]], np.float32)}
+    status, result, printed = run(
+        type("Sure", (Session,), {"answer": answer}),
+        kind="evaluate",
+        job=job,
+        postprocess_parameters={"top_k": 1},
+    )
+    assert status == 0
+    assert result["answers"] == [[[1, 0.5]], [[1, 0.5]]]
+    assert result["outputs"] == []
+    assert result["model_ns"] == []
+    assert not list(tmp_path.glob("out-*"))
+    lines = printed.out.splitlines()
+    assert {json.loads(line)["phase"] for line in lines} <= {"evaluate"}
+
+
+def test_postprocess_parameters_that_the_step_lacks_fail_the_run(run):
+    status, _, printed = run(kind="evaluate", postprocess_parameters={"wobble": 1})
+    assert status == 1
+    assert "wobble" in printed.err.splitlines()[-1]
+
+
+def test_quantised_output_is_kept_as_floats_in_the_models_order(run, tmp_path):
+    values = np.arange(-6, 6, dtype=np.int8).reshape(1, 2, 3, 2)
+    session = type("Whole", (Session,), {"answer": {"y": Quantised(values, 0.5, -4, "NHWC")}})
+    job = {
+        "outputs": [{**SPEC, "shape": [1, 2, 2, 3]}],
+        "preprocess": STEP,
+        "postprocess": {"name": "classify", "parameters": {"top_k": 1}},
+    }
+    status, result, _ = run(session, job=job)
+    assert status == 0
+    kept = np.load(tmp_path / result["outputs"][0]["path"])
+    assert kept.dtype == np.float32
+    np.testing.assert_array_equal(kept, (values.transpose(0, 3, 1, 2) + 4) * np.float32(0.5))
+    assert result["answers"][0] == [[11, 4.5]]
+    assert result["outputs"][0]["shape"] == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("values", [np.zeros((1, 3, 2, 2), np.int8), np.zeros((1, 2), np.int8)])
+def test_quantised_output_of_another_shape_fails_the_run(run, values):
+    session = type("Odd", (Session,), {"answer": {"y": Quantised(values, 1.0, 0, "NHWC")}})
+    job = {"outputs": [{**SPEC, "shape": [1, 2, 2, 2]}], "preprocess": STEP, "postprocess": STEP}
+    status, _, printed = run(session, job=job)
+    assert status == 1
+    assert "the model says [1, 2, 2, 2]" in printed.err.splitlines()[-1]
+
+
+class Taking(Session):
+    """Wants its input quantised; remembers what came."""
+
+    input_forms: ClassVar = {"x": Form("NHWC", "int8", 0.5, -1)}
+    came: dict[str, np.ndarray]
+
+    def run(self, inputs):
+        type(self).came = inputs
+        return {"y": np.zeros((1, 2), np.float32)}
+
+
+def test_tensor_step_feeds_the_form_that_the_session_names(run):
+    status, _, printed = run(Taking, kind="infer")
+    assert status == 0, printed.err
+    assert Taking.came["x"].dtype == np.int8
+    assert Taking.came["x"].tolist() == [[1, 1]]  # 1 / 0.5 - 1
+
+
+@pytest.mark.parametrize("own_layout", ["NCHW", "NHWC"])
+def test_image_step_feeds_the_form_that_the_session_names(run, tmp_path, own_layout):
+    frame = np.random.RandomState(1).randint(0, 256, (9, 7, 3), np.uint8)
+    np.save(tmp_path / "frame.npy", frame)
+    parameters = {"size": [8, 4], "input": "x", "layout": own_layout}
+    job = {
+        "outputs": [SPEC],
+        "preprocess": {"name": "letterbox", "parameters": parameters},
+        "postprocess": STEP,
+    }
+    own = [str(tmp_path / "frame.npy")]
+    taking = type("Taking255", (Taking,), {"input_forms": {"x": Form("NHWC", "uint8", 1 / 255, 0)}})
+    assert run(taking, job=job, own_frames=own)[0] == 0
+    got = taking.came["x"]
+    plain = type("Plain", (Taking,), {"input_forms": {}})
+    assert run(plain, job=job, own_frames=own)[0] == 0
+    real = plain.came["x"]
+    assert real.dtype == np.float32
+    # The form is counted from the model's own order, whatever that is.
+    assert got.shape == real.transpose(0, 2, 3, 1).shape
+    assert got.dtype == np.uint8
+    assert np.abs(got - real.transpose(0, 2, 3, 1) * 255).max() <= 0.501
+
+
+@pytest.fixture
+def cores():
+    before = os.sched_getaffinity(0)
+    yield sorted(before)
+    os.sched_setaffinity(0, before)
+
+
+def test_affinity_binds_before_the_session_loads(run, cores):
+    class Bound(Session):
+        def __init__(self, *given):
+            super().__init__(*given)
+            type(self).bound = os.sched_getaffinity(0)
+
+    last = cores[-1]
+    status, result, printed = run(Bound, knobs={"affinity": f"{last}-{last}"})
+    assert status == 0, printed.err
+    assert Bound.bound == {last}
+    assert result["threads"] == 1
+
+
+@pytest.mark.parametrize("cpus", ["0-4095", "4094", "two", "1-0", "0,,1", "-1"])
+def test_affinity_that_cannot_be_fails_the_run_in_words(run, cores, cpus):
+    status, _, printed = run(knobs={"affinity": cpus})
+    assert status == 1
+    assert printed.err.splitlines()[-1].startswith("affinity ")
 
 
 def test_max_seconds_ends_what_reaches_neither_minimum(run):

@@ -1,0 +1,69 @@
+"""Calls timed one by one, and how far the run is, told as it goes."""
+
+import gc
+import json
+import sys
+import time
+from typing import Any, Callable, List, Mapping
+
+_PROGRESS_INTERVAL_NS = 200_000_000  # five lines per second
+_NS = 1_000_000_000
+
+# perf_counter_ns came with Python 3.7.
+clock_ns = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * _NS))
+
+
+def timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List[int]:
+    """Call until both minima are met or ``max_seconds`` are over; return each call's ns."""
+    samples = []  # type: List[int]
+    keep, clock = samples.append, clock_ns
+    min_runs = max(1, int(plan["min_runs"]))
+    progress = Progress(phase, min_runs)
+    gc.collect()
+    gc.disable()
+    try:
+        started = clock()
+        enough = started + int(plan["min_seconds"] * _NS)
+        limit = started + int(plan["max_seconds"] * _NS)
+        runs = 0
+        while True:
+            before = clock()
+            call()
+            after = clock()
+            keep(after - before)
+            runs += 1
+            if (runs >= min_runs and after >= enough) or after >= limit:
+                break
+            # Between two samples, never inside one.
+            if after >= progress.due_ns:
+                progress.report(runs, after)
+    finally:
+        gc.enable()
+    progress.last(runs)
+    return samples
+
+
+class Progress:
+    """Progress lines, five per second at most."""
+
+    def __init__(self, phase: str, total: int) -> None:
+        self._phase = phase
+        self._total = total
+        self.due_ns = clock_ns() + _PROGRESS_INTERVAL_NS
+
+    def report(self, done: int, now_ns: int) -> None:
+        """Print a line if one is due."""
+        if now_ns >= self.due_ns:
+            self.due_ns = now_ns + _PROGRESS_INTERVAL_NS
+            self.last(done)
+
+    def last(self, done: int) -> None:
+        """Print a line."""
+        line = {
+            "event": "progress",
+            "done": done,
+            "total": max(done, self._total),
+            "phase": self._phase,
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
