@@ -25,8 +25,16 @@ def resolve_recipe(model: str) -> Recipe:
     return load_recipe(model)
 
 
-def prepared_model(recipe: Recipe, size: tuple[int, int] | None, *, emit: EventSink) -> Model:
+def prepared_model(
+    recipe: Recipe, size: tuple[int, int] | None, *, cut_head: bool = True, emit: EventSink
+) -> Model:
     """Fetch the recipe's model and bring it into normal form.
+
+    Args:
+        recipe: of the model.
+        size: input height and width in pixels; ``None`` for the recipe's own.
+        cut_head: ``False`` leaves a detector's decode in the graph.
+        emit: told of the steps.
 
     Raises:
         FetchError: the file is not to be had, or is not the one promised.
@@ -37,7 +45,8 @@ def prepared_model(recipe: Recipe, size: tuple[int, int] | None, *, emit: EventS
     from edgekit.prepare.normalise import prepare_model
 
     file = fetch_model(recipe.source, emit=emit)
-    return prepare_model(recipe, _as_onnx(recipe, file, emit), size=size, emit=emit)
+    onnx = _as_onnx(recipe, file, emit)
+    return prepare_model(recipe, onnx, size=size, cut_head=cut_head, emit=emit)
 
 
 def _as_onnx(recipe: Recipe, file: FileRef, emit: EventSink) -> FileRef:

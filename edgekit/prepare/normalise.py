@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from edgekit.prepare.rewrite import Size
 
 # Counts up with every change that makes other files or another pipeline of the same source.
-PREPARE_VERSION: Final = 1
+PREPARE_VERSION: Final = 2
 STEP: Final = "prepare"
 
 
-def prepare_model(recipe: Recipe, file: FileRef, *, size: "Size | None", emit: EventSink) -> Model:
+def prepare_model(
+    recipe: Recipe,
+    file: FileRef,
+    *,
+    size: "Size | None",
+    cut_head: bool = True,
+    emit: EventSink,
+) -> Model:
     """Return the model in normal form: float32, static shapes, head cut where that is proven.
 
     The result is cached; an unchanged call imports neither onnx nor ONNX Runtime nor NumPy.
@@ -28,6 +35,7 @@ def prepare_model(recipe: Recipe, file: FileRef, *, size: "Size | None", emit: E
         file: the published ONNX file.
         size: height and width of the input in pixels; ``None`` takes the recipe's, and where
             it has none, the file's own.
+        cut_head: ``False`` keeps the whole graph even where its head could be cut.
         emit: told of the step.
 
     Raises:
@@ -36,7 +44,7 @@ def prepare_model(recipe: Recipe, file: FileRef, *, size: "Size | None", emit: E
     """
     wanted = size or recipe.size
     cache = KeyedCache(cache_root() / "models")
-    key = _key(recipe, file, wanted)
+    key = _key(recipe, file, wanted, cut_head=cut_head)
     emit(StepStarted(STEP, f"Prepare {recipe.name}"))
     held = cache.get(key)
     model = read_model(held) if held is not None else None
@@ -49,7 +57,7 @@ def prepare_model(recipe: Recipe, file: FileRef, *, size: "Size | None", emit: E
     def fill(folder: Path) -> None:
         from edgekit.prepare.rewrite import write_normal_form
 
-        write_normal_form(recipe, file, wanted, folder, emit)
+        write_normal_form(recipe, file, wanted, folder, emit, cut_head=cut_head)
 
     try:
         folder = cache.build(key, fill, emit=emit, subject=f"the model {recipe.name}")
@@ -63,7 +71,7 @@ def prepare_model(recipe: Recipe, file: FileRef, *, size: "Size | None", emit: E
     return model
 
 
-def _key(recipe: Recipe, file: FileRef, size: "Size | None") -> str:
+def _key(recipe: Recipe, file: FileRef, size: "Size | None", *, cut_head: bool) -> str:
     """Name everything that the result depends on."""
     return json.dumps(
         {
@@ -72,6 +80,7 @@ def _key(recipe: Recipe, file: FileRef, size: "Size | None") -> str:
             "name": recipe.name,
             "task": recipe.task,
             "size": size,
+            "cut_head": cut_head,
             "preprocess": [recipe.preprocess.name, recipe.preprocess.parameters_json],
             "postprocess": [recipe.postprocess.name, recipe.postprocess.parameters_json],
             "classes": recipe.classes,

@@ -116,6 +116,25 @@ def graphs(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
                 yield from graphs(inner)
 
 
+def name_nodes(model: "onnx.ModelProto") -> None:
+    """Give every node a name of its own, in place; names that are unique stay.
+
+    A layer that is to stay in float is told by its name.
+    """
+    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    taken = {node.name for node in nodes}
+    seen = {""}
+    for index, node in enumerate(nodes):
+        name = node.name
+        if name in seen:
+            name = f"{node.name or node.op_type}_{index}"
+            while name in taken:
+                name += "_"
+            node.name = name
+        seen.add(name)
+        taken.add(name)
+
+
 def operators(model: "onnx.ModelProto") -> tuple[str, ...]:
     """Return the distinct operator types, sorted; ``domain::Type`` outside ONNX's own domain."""
     names = {

@@ -1,7 +1,7 @@
 """The graph work behind :mod:`edgekit.prepare.normalise`; imports onnx and ONNX Runtime."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from edgekit.prepare.answers import match
 from edgekit.prepare.class_names import class_names
 from edgekit.prepare.float32 import make_float32
 from edgekit.prepare.model_json import write_model
-from edgekit.prepare.onnx_file import load_onnx, operators, specs, true_inputs
+from edgekit.prepare.onnx_file import load_onnx, name_nodes, operators, specs, true_inputs
 from edgekit.prepare.pipeline import GraphFacts, complete_pipeline, head_parameters
 from edgekit.prepare.session import Reference, seeded_inputs
 from edgekit.prepare.static_shapes import complete_outputs, fix_shapes, image_size, infer, simplify
@@ -71,6 +71,7 @@ def normal_form(
     make_float32(published)
     published = _modern(published, emit)
     _tidy(published)
+    name_nodes(published)  # ONNX Runtime refuses names that stand twice
     classes = class_names({entry.key: entry.value for entry in published.metadata_props})
     if recipe.postprocess.name == "yolov5":
         try:
@@ -171,6 +172,7 @@ def _finished(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     del done.graph.value_info[:]
     done = infer(done)
     complete_outputs(done)
+    name_nodes(done)
     return done
 
 
@@ -231,7 +233,13 @@ _IR_WITHOUT_LISTED_WEIGHTS: Final = 4
 
 
 def write_normal_form(
-    recipe: Recipe, file: FileRef, size: Size | None, folder: Path, emit: EventSink
+    recipe: Recipe,
+    file: FileRef,
+    size: Size | None,
+    folder: Path,
+    emit: EventSink,
+    *,
+    cut_head: bool = True,
 ) -> None:
     """Write model, reference and ``model.json`` into ``folder``.
 
@@ -239,8 +247,11 @@ def write_normal_form(
         ModelError: as :func:`normal_form`.
     """
     form = normal_form(recipe, file.path, size, folder, emit)
+    is_cut = cut_head and form.layout is not None
+    if not is_cut:
+        form = replace(form, model=form.reference)
     onnx_file = _save(form.model, folder / "model.onnx")
-    reference = onnx_file if form.layout is None else _save(form.reference, folder / "whole.onnx")
+    reference = _save(form.reference, folder / "whole.onnx") if is_cut else onnx_file
     classes = recipe.classes or form.classes
     if form.layout is not None and classes and len(classes) != form.layout.classes:
         emit(
@@ -260,8 +271,8 @@ def write_normal_form(
         inputs=inputs,
         outputs=specs(tuple(form.model.graph.output)),
         operators=operators(form.model),
-        head_cut=form.layout is not None,
-        pipeline=complete_pipeline(recipe, facts, cut=True),
+        head_cut=is_cut,
+        pipeline=complete_pipeline(recipe, facts, cut=is_cut),
         reference_pipeline=complete_pipeline(recipe, facts, cut=False),
         classes=classes,
     )

@@ -268,3 +268,28 @@ print(*sorted({{"onnx", "onnxruntime", "numpy", "cv2"}} & set(sys.modules)))
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
+
+
+def test_every_node_has_a_name_of_its_own(tmp_path):
+    source = tiny_models.yolov5()
+    source.graph.node[0].name = source.graph.node[1].name = "twice"
+    source.graph.node[2].name = "alone"
+    model = prepare(source, tiny_models.recipe(), tmp_path)
+    for file in (model.onnx, model.reference):
+        names = [node.name for node in onnx.load(file.path).graph.node]
+        assert all(names)
+        assert len(set(names)) == len(names)
+        assert {"twice", "alone"} <= set(names)
+
+
+@pytest.mark.parametrize("size", [None, (96, 128)])
+def test_head_may_be_left_in_the_graph(tmp_path, size):
+    source = tiny_models.saved(tiny_models.yolov5(), tmp_path / "m.onnx")
+    recipe = tiny_models.recipe()
+    whole = prepare_model(recipe, source, size=size, cut_head=False, emit=ignore)
+    cut = prepare_model(recipe, source, size=size, emit=ignore)
+    assert not whole.head_cut
+    assert cut.head_cut
+    assert whole.onnx.sha256 == whole.reference.sha256 == cut.reference.sha256
+    assert whole.pipeline == whole.reference_pipeline == cut.reference_pipeline
+    assert len(whole.outputs) == 1
