@@ -85,7 +85,7 @@ def _key(model: Model, frames: Sequence[FileRef]) -> str:
     return json.dumps(
         [
             REFERENCE_VERSION,
-            _steps_content(),
+            steps_content(),
             model.onnx.sha256,
             model.reference.sha256,
             steps(model.pipeline),
@@ -95,7 +95,7 @@ def _key(model: Model, frames: Sequence[FileRef]) -> str:
     )
 
 
-def _steps_content() -> list[str]:
+def steps_content() -> list[str]:
     """Return the hashes of the steps' own files, found without importing them."""
     folder = Path(edgekit.__file__).parent / "onboard" / "steps"
     return [sha256_of(file) for file in sorted(folder.glob("*.py"))]
@@ -109,13 +109,17 @@ def _compute(model: Model, frames: Sequence[FileRef], folder: Path, emit: EventS
 
     pipeline = model.reference_pipeline
     before = PREPROCESS[pipeline.preprocess.name](json.loads(pipeline.preprocess.parameters_json))
+    own = model.pipeline.preprocess
+    # A lossless rewrite may want its input in another form than the whole graph.
+    before_bare = PREPROCESS[own.name](json.loads(own.parameters_json))
     after = POSTPROCESS[pipeline.postprocess.name](json.loads(pipeline.postprocess.parameters_json))
     whole = Reference(model.reference.path, f"the whole graph of {model.name}")
-    bare = Reference(model.onnx.path, model.name) if model.head_cut else whole
+    same = model.onnx.sha256 == model.reference.sha256
+    bare = whole if same else Reference(model.onnx.path, model.name)
     index: list[dict[str, Any]] = []
     for number, frame in enumerate(frames):
         content = load_frame(frame.path)
-        inputs = before(content)
+        inputs = before_bare(content)
         outputs = bare.run(inputs)
         files: dict[str, str] = {}
         for position, spec in enumerate(model.outputs):
@@ -127,7 +131,9 @@ def _compute(model: Model, frames: Sequence[FileRef], folder: Path, emit: EventS
                 )
             files[spec.name] = f"{number}-{position}.npy"
             np.save(folder / files[spec.name], values)
-        decoded = whole.run(inputs) if model.head_cut else outputs
+        decoded = outputs
+        if not same:
+            decoded = whole.run(inputs if own == pipeline.preprocess else before(content))
         shape = content.shape if isinstance(content, np.ndarray) else ()
         index.append({"outputs": files, "answers": after(decoded, shape)})
         emit(StepProgress(STEP, number + 1, len(frames), "frames"))
