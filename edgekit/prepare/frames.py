@@ -4,7 +4,7 @@ import io
 import json
 import random
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -65,16 +65,14 @@ def frames_of(images: Sequence[Path]) -> tuple[FileRef, ...]:
         if not image.is_file():
             raise UsageError(f"there is no image {image}", hint="check the path")
 
-    def make() -> list[bytes]:
-        frames: list[bytes] = []
+    def make() -> Iterator[bytes]:
         for image in images:
             frame = _read_image(image)
             if frame is None:
                 raise UsageError(f"{image} is no readable image", hint="give .jpg or .png files")
-            frames.append(_npy(frame))
-        return frames
+            yield _npy(frame)
 
-    return _cached(_pictures_key(images), make)
+    return held_frames(_pictures_key(images), make)
 
 
 def _load(
@@ -85,35 +83,55 @@ def _load(
             raise UsageError(
                 f"{recipe.name} takes bare tensors, not images", hint="leave out --images"
             )
-        return _tensors(model, recipe.samples or _DEFAULT_TENSORS), "seeded tensors"
+        samples = recipe.samples or _DEFAULT_TENSORS
+        return drawn_tensors(model, seed=samples.seed, count=samples.count), "seeded tensors"
     samples = recipe.samples or _DEFAULT
+    return picture_frames(samples, recipe.name, images=images, option="--images", emit=emit)
+
+
+def picture_frames(
+    samples: Samples, owner: str, *, images: Path | None, option: str, emit: EventSink
+) -> tuple[tuple[FileRef, ...], str]:
+    """Return pictures as frames, and in words what they are.
+
+    Args:
+        samples: which; where its images are not at hand, scenes are drawn and a note says so.
+        owner: whose they are, for that note.
+        images: the user's own folder of images, or one image, which goes before.
+        option: with which the user gives such a folder.
+        emit: told of that note, and of images that cannot be read.
+
+    Raises:
+        UsageError: ``images`` holds no readable image.
+    """
     if images is not None:
-        return _pictures(images, samples, emit), f"images of {images}"
+        return _pictures(images, samples, option, emit), f"images of {images}"
     if samples.kind == "images":
-        folder = _find_folder(samples.path)
-        if folder is not None:
-            return _pictures(folder, samples, emit), f"images of {samples.path}"
+        folder = find_data(samples.path)
+        if folder is not None and folder.is_dir():
+            return _pictures(folder, samples, option, emit), f"images of {samples.path}"
         emit(
             Note(
-                f"the sample images {samples.path} of {recipe.name} are not at hand: drawn scenes "
-                "serve instead, so agreement is told on these (give --images, or put the images "
-                "into a folder of EDGEKIT_DATA_PATH)",
+                f"the images {samples.path} of {owner} are not at hand: drawn scenes serve "
+                f"instead, which tell less (give {option}, or put the images into a folder of "
+                "EDGEKIT_DATA_PATH)",
                 warning=True,
             )
         )
     return _drawn(samples), "drawn scenes"
 
 
-def _find_folder(path: str) -> Path | None:
+def find_data(path: str) -> Path | None:
+    """Return a file or folder of the data path; ``None`` where it is not at hand."""
     for base in data_folders():
-        folder = base / path
-        if folder.is_dir():
-            return folder
+        found = base / path
+        if found.exists():
+            return found
     return None
 
 
-def _pictures(place: Path, samples: Samples, emit: EventSink) -> tuple[FileRef, ...]:
-    files = [place] if place.is_file() else _listed(place)
+def _pictures(place: Path, samples: Samples, option: str, emit: EventSink) -> tuple[FileRef, ...]:
+    files = [place] if place.is_file() else _listed(place, option)
     if not files:
         raise UsageError(
             f"there is no image in {place}", hint="give a folder that holds .jpg or .png files"
@@ -121,39 +139,37 @@ def _pictures(place: Path, samples: Samples, emit: EventSink) -> tuple[FileRef, 
     # Sorted first, so that the pick does not hang on the order of the file system.
     count = min(samples.count, len(files))
     picked = sorted(random.Random(samples.seed).sample(files, count))  # noqa: S311 (no secret)
-
-    def make() -> list[bytes]:
-        return [_npy(image) for image in _readable(picked, place, emit)]
-
-    return _cached(_pictures_key(picked), make)
+    return held_frames(_pictures_key(picked), lambda: map(_npy, _readable(picked, place, emit)))
 
 
 def _pictures_key(files: Sequence[Path]) -> str:
-    return json.dumps(["pictures", FRAMES_VERSION, [_state(file) for file in files]])
+    return json.dumps(["pictures", FRAMES_VERSION, [file_state(file) for file in files]])
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path, option: str) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"there is no folder or image {folder}", hint="check --images")
+        raise UsageError(f"there is no folder or image {folder}", hint=f"check {option}")
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
 
 
-def _state(file: Path) -> list[str | int]:
+def file_state(file: Path) -> list[str | int]:
+    """Return what tells, without reading it, whether a file is the one it was."""
     stat = file.stat()
     return [str(file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
-def _readable(files: Sequence[Path], place: Path, emit: EventSink) -> "list[NDArray[np.uint8]]":
-    images: list[NDArray[np.uint8]] = []
+def _readable(files: Sequence[Path], place: Path, emit: EventSink) -> "Iterator[NDArray[np.uint8]]":
+    """Read one image after the other: a calibration set is larger than memory."""
+    readable = 0
     for file in files:
         image = _read_image(file)
         if image is None:
             emit(Note(f"{file} is no readable image and is left out", warning=True))
         else:
-            images.append(image)
-    if not images:
+            readable += 1
+            yield image
+    if not readable:
         raise UsageError(f"no image in {place} can be read", hint="give .jpg or .png files")
-    return images
 
 
 def _read_image(file: Path) -> "NDArray[np.uint8] | None":
@@ -170,27 +186,25 @@ def _read_image(file: Path) -> "NDArray[np.uint8] | None":
 def _drawn(samples: Samples) -> tuple[FileRef, ...]:
     key = json.dumps(["drawn", FRAMES_VERSION, samples.seed, samples.count])
 
-    def make() -> list[bytes]:
+    def make() -> Iterator[bytes]:
         from edgekit.prepare.shapes import draw_scene
 
-        return [_npy(draw_scene(samples.seed, index).frame) for index in range(samples.count)]
+        return (_npy(draw_scene(samples.seed, index).frame) for index in range(samples.count))
 
-    return _cached(key, make)
+    return held_frames(key, make)
 
 
-def _tensors(model: Model, samples: Samples) -> tuple[FileRef, ...]:
+def drawn_tensors(model: Model, *, seed: int, count: int) -> tuple[FileRef, ...]:
+    """Return frames for a model that takes bare tensors: its inputs, drawn from a seed."""
     inputs = [[spec.name, spec.dtype, spec.shape] for spec in model.inputs]
-    key = json.dumps(["tensors", FRAMES_VERSION, samples.seed, samples.count, inputs])
+    key = json.dumps(["tensors", FRAMES_VERSION, seed, count, inputs])
 
-    def make() -> list[bytes]:
+    def make() -> Iterator[bytes]:
         from edgekit.prepare.session import seeded_inputs
 
-        return [
-            _npz(seeded_inputs(model.inputs, samples.seed + index))
-            for index in range(samples.count)
-        ]
+        return (_npz(seeded_inputs(model.inputs, seed + index)) for index in range(count))
 
-    return _cached(key, make)
+    return held_frames(key, make)
 
 
 def _npy(frame: "NDArray[np.uint8]") -> bytes:
@@ -214,7 +228,7 @@ def _npz(arrays: "Mapping[str, NDArray[np.generic]]") -> bytes:
     return buffer.getvalue()
 
 
-def _cached(key: str, make: Callable[[], list[bytes]]) -> tuple[FileRef, ...]:
+def held_frames(key: str, make: Callable[[], Iterable[bytes]]) -> tuple[FileRef, ...]:
     """Return the frames for ``key``; frames are held by content, their list by key."""
     cache = KeyedCache(cache_root() / "frames")
     store = ContentStore()
