@@ -9,9 +9,12 @@ import tiny_models
 
 from edgekit.core.events import ignore
 from edgekit.core.model import StepSpec
+from edgekit.core.recipe import Samples
 from edgekit.prepare import space_to_depth
+from edgekit.prepare.frames import load_frames
 from edgekit.prepare.lossless import lossless_rewrites, rewritten
 from edgekit.prepare.normalise import prepare_model
+from edgekit.prepare.reference import reference_outputs
 from edgekit.prepare.session import Reference, seeded_inputs
 
 STEM = ("space-to-depth",)
@@ -150,3 +153,16 @@ def test_detector_keeps_its_heads(tmp_path):
     assert changed.head_cut
     assert changed.outputs == model.outputs
     assert changed.inputs[0].shape == (1, 12, 32, 32)
+
+
+def test_reference_of_the_rewritten_model_is_that_of_the_original(tmp_path):
+    file = tiny_models.saved(tiny_models.yolov5(), tmp_path / "m.onnx")
+    recipe = tiny_models.recipe(samples=Samples("shapes", count=2))
+    model = prepare_model(recipe, file, size=None, emit=ignore)
+    frames = load_frames(recipe, model, images=None, emit=ignore)
+    want = reference_outputs(model, frames)
+    got = reference_outputs(rewritten(model, STEM), frames)
+    for expected, found in zip(want.frames, got.frames, strict=True):
+        assert expected.answers == found.answers
+        for name, path in expected.outputs.items():
+            np.testing.assert_allclose(np.load(found.outputs[name]), np.load(path), atol=1e-4)
