@@ -14,12 +14,16 @@ from edgekit.catalog.recipes import load_recipe
 from edgekit.catalog.settings import data_folders
 from edgekit.core.events import Note, ignore
 from edgekit.core.model import StepSpec
+from edgekit.core.recipe import Calibration
+from edgekit.prepare.calibration import load_calibration
 from edgekit.prepare.compare import compare_answers, compare_outputs
 from edgekit.prepare.fetch import fetch_model
 from edgekit.prepare.frames import load_frames
 from edgekit.prepare.normalise import prepare_model
 from edgekit.prepare.reference import reference_outputs
+from edgekit.prepare.sensitivity import sensitivity_of
 from edgekit.prepare.session import Reference
+from edgekit.toolbox.ranges import Ranges
 
 MIRROR = os.environ.get("EDGEKIT_MODEL_PATH", "")
 # ultralytics/yolov5 v7.0, models/yolov5n.yaml: what must come out of the graph.
@@ -143,3 +147,22 @@ def test_text_models_come_from_their_package_and_become_static(name, output):
     assert not {"Shape", "Constant", "Cast"} & set(model.operators)
     frames = load_frames(recipe, model, images=None, emit=ignore)
     assert len(reference_outputs(model, frames).frames) == len(frames)
+
+
+@pytest.mark.slow
+def test_whole_yolov5_names_the_joins_that_kill_its_scores(yolov5, coco):
+    recipe = replace(yolov5, calibration=Calibration("images", "coco_tiny/train2017", 8))
+    file = fetch_model(recipe.source, emit=ignore)
+    whole, cut = (
+        prepare_model(recipe, file, size=(320, 320), cut_head=cut, emit=ignore)
+        for cut in (False, True)
+    )
+    calibration = load_calibration(recipe, whole, images=None, count=None, emit=ignore)
+    found = sensitivity_of(whole, calibration, Ranges, samples=1)
+    dead = [layer for layer in found.layers if layer.decibels < 10]
+    # Every scale joins its boxes to its scores once, and the scales are joined in the end.
+    assert 1 <= len(dead) <= 4
+    assert {layer.operator for layer in dead} == {"Concat"}
+    assert not any("boxes" in layer.suffers for layer in dead)
+    whole_of_cut = sensitivity_of(cut, calibration, Ranges, samples=1)
+    assert whole_of_cut.layers[0].decibels > 20
