@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
+from edgekit.app.quantise import refuse_int8
 from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate
 from edgekit.core.contracts import Engine, RuntimeSpec, Unsupported
@@ -57,7 +58,8 @@ def feasible(
     if candidate.precision not in engine.precisions:
         offered = ", ".join(engine.precisions)
         return Unsupported(f"{engine.name} does not offer {candidate.precision} (only {offered})")
-    refusal = engine.check(model, candidate.precision, target)
+    refusal = refuse_int8(model) if candidate.precision == "int8" else None
+    refusal = refusal or engine.check(model, candidate.precision, target)
     if refusal is not None:
         return refusal
     runtime = engine.runtime(target, facts)

@@ -1,0 +1,234 @@
+"""How an engine's int8 is made: the method that loses least, and what stays in float."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgekit.core.contracts import Engine, Unsupported
+from edgekit.core.errors import EdgekitError, EngineError
+from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
+from edgekit.core.model import Model
+from edgekit.core.quantisation import CalibrationMethod, CalibrationSet, Quantisation
+from edgekit.core.target import Target
+
+Judge = Callable[[Quantisation], float]
+Ranking = Callable[[CalibrationMethod], Sequence[str]]
+
+# Each try is a build and a run over the calibration side.
+_MOST_MIXES: Final = 8
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way to make int8, and what it lost; ``error`` says in words why that is not known."""
+
+    quantisation: Quantisation
+    drop: float | None
+    error: str = ""
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Plain values for the report."""
+        return {**self.quantisation.as_json(), "drop": self.drop, "error": self.error}
+
+
+@dataclass(frozen=True)
+class ChosenQuantisation:
+    """The best way to make int8 that was found.
+
+    Attributes:
+        quantisation: how.
+        drop: what it loses on the calibration side; ``None`` where no way could be judged.
+        tried: all ways, in the order in which they were tried.
+        reason: in words; where the limit is missed it says so.
+    """
+
+    quantisation: Quantisation
+    drop: float | None
+    tried: tuple[Tried, ...]
+    reason: str
+
+
+def refuse_int8(model: Model) -> Unsupported | None:
+    """Tell why a model cannot be made int8 by any engine; ``None`` if it can."""
+    from edgekit.prepare.sensitivity import quantisable
+
+    if quantisable(model):
+        return None
+    return Unsupported(
+        f"{model.name} has no layer that int8 could make faster: no convolution and no matrix "
+        f"product among {', '.join(model.operators)}",
+        hint="take fp32 or fp16",
+    )
+
+
+def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by what, within what
+    engine: Engine,
+    model: Model,
+    target: Target,
+    calibration: CalibrationSet,
+    judge: Judge,
+    *,
+    methods: Sequence[CalibrationMethod],
+    max_drop: float,
+    emit: EventSink,
+) -> ChosenQuantisation:
+    """Find the way to make ``model`` int8 that loses least on the calibration side.
+
+    Every method is tried. Where the best of them loses more than ``max_drop`` and the engine can
+    mix precisions, the layers that lose most stay in float: 1, 2, 4, 8 of them until the limit
+    holds, then as few as will do. A way that cannot be built or judged is recorded and passed
+    over; a limit that is missed yields the best there was. Whatever ``judge`` remembers is not
+    done again, so that an interrupted search goes on where it was.
+
+    Args:
+        engine: whose int8 it is.
+        model: in normal form.
+        target: for which the engine builds.
+        calibration: the model's inputs, for the ranking of the layers.
+        judge: builds and runs one way, and tells how much accuracy it loses.
+        methods: to be tried, the best guess first.
+        max_drop: the limit.
+        emit: told of the step.
+
+    Raises:
+        EngineError: there is no method to try.
+    """
+    if not methods:
+        raise EngineError(f"{engine.name} has no method to make int8")
+    step = f"quantise:{engine.name}"
+    emit(StepStarted(step, f"Choose how {engine.name} makes {model.name} int8 for {target.name}"))
+
+    def told(done: int, what: Quantisation) -> None:
+        emit(StepProgress(step, done, None, in_words(what)))
+
+    def ranking(method: CalibrationMethod) -> Sequence[str]:
+        return worst_layers(model, calibration, method, emit)
+
+    try:
+        trials = _Trials(judge, max_drop, told)
+        chosen = search_quantisation(trials, methods, ranking if engine.mixes else None)
+    except BaseException:
+        emit(StepFinished(step, "failed", ok=False))
+        raise
+    emit(StepFinished(step, chosen.reason, ok=chosen.drop is not None))
+    return chosen
+
+
+def worst_layers(
+    model: Model, calibration: CalibrationSet, method: CalibrationMethod, emit: EventSink
+) -> tuple[str, ...]:
+    """Return the names of the layers with weights, those that int8 hurts most first."""
+    from edgekit.prepare.sensitivity import sensitivity_of
+    from edgekit.toolbox.ranges import Ranges
+
+    found = sensitivity_of(model, calibration, Ranges, method=method, emit=emit)
+    return tuple(layer.name for layer in found.layers if layer.weighted)
+
+
+def in_words(quantisation: Quantisation) -> str:
+    """Say how int8 is made: ``percentile, 4 layers in float``."""
+    count = len(quantisation.float_layers)
+    kept = f", {count} layer{'s' if count > 1 else ''} in float" if count else ""
+    return f"{quantisation.method}{kept}"
+
+
+class _Trials:
+    """Judges each way once and remembers it, failures too."""
+
+    def __init__(
+        self, judge: Judge, max_drop: float, told: Callable[[int, Quantisation], None]
+    ) -> None:
+        self._judge = judge
+        self._told = told
+        self._tried: dict[Quantisation, Tried] = {}
+        self.max_drop = max_drop
+
+    def holds(self, quantisation: Quantisation) -> bool:
+        """Try one way; tell whether the limit holds."""
+        if quantisation not in self._tried:
+            self._told(len(self._tried), quantisation)
+            self._tried[quantisation] = self._try(quantisation)
+        drop = self._tried[quantisation].drop
+        return drop is not None and drop <= self.max_drop
+
+    def _try(self, quantisation: Quantisation) -> Tried:
+        try:
+            return Tried(quantisation, self._judge(quantisation))
+        except EdgekitError as error:
+            return Tried(quantisation, None, error.message)
+
+    @property
+    def all(self) -> tuple[Tried, ...]:
+        """Everything that was tried, in its order."""
+        return tuple(self._tried.values())
+
+    @property
+    def best(self) -> Tried | None:
+        """The least drop; of equal ones the first."""
+        judged = [tried for tried in self._tried.values() if tried.drop is not None]
+        return min(judged, key=_drop, default=None)
+
+
+def _drop(tried: Tried) -> float:
+    return tried.drop if tried.drop is not None else float("inf")
+
+
+def search_quantisation(
+    trials: _Trials, methods: Sequence[CalibrationMethod], ranking: Ranking | None
+) -> ChosenQuantisation:
+    """Try every method, then mixes of the best one; ``ranking``: ``None`` if none can be had."""
+    for method in methods:
+        trials.holds(Quantisation(method))
+    best = trials.best
+    if best is None:
+        said = trials.all[0].error
+        return ChosenQuantisation(
+            trials.all[0].quantisation, None, trials.all, f"no method could be judged: {said}"
+        )
+    if _drop(best) <= trials.max_drop or ranking is None:
+        return _chosen(best, trials)
+    try:
+        layers = ranking(best.quantisation.method)
+    except EdgekitError as error:
+        return _chosen(best, trials, f"; the layers could not be ranked: {error.message}")
+    fewest = _fewest_in_float(trials, best.quantisation.method, layers)
+    if fewest is not None:
+        return _chosen(next(t for t in trials.all if t.quantisation == fewest), trials)
+    return _chosen(trials.best or best, trials)
+
+
+def _fewest_in_float(
+    trials: _Trials, method: CalibrationMethod, layers: Sequence[str]
+) -> Quantisation | None:
+    """Return the mix with the fewest layers in float that holds the limit, if one does."""
+
+    def mix(count: int) -> Quantisation:
+        return Quantisation(method, tuple(sorted(layers[:count])))
+
+    # With more than half of its layers in float a model is not int8 any more.
+    most = len(layers) // 2
+    count, failed, left = 1, 0, _MOST_MIXES
+    while count <= most and left and not trials.holds(mix(count)):
+        failed, count, left = count, count * 2, left - 1
+    if count > most or not left:
+        return None
+    while count - failed > 1 and left > 1:
+        left -= 1
+        middle = (failed + count) // 2
+        if trials.holds(mix(middle)):
+            count = middle
+        else:
+            failed = middle
+    return mix(count)
+
+
+def _chosen(best: Tried, trials: _Trials, remark: str = "") -> ChosenQuantisation:
+    missed = "" if _drop(best) <= trials.max_drop else f", beyond the limit of {trials.max_drop:g}"
+    others = len([tried for tried in trials.all if tried.drop is not None])
+    broken = len(trials.all) - others
+    failures = f", {broken} could not be" if broken else ""
+    reason = (
+        f"{in_words(best.quantisation)}: drop {_drop(best):.4f} on the calibration side{missed} "
+        f"(best of {others} judged{failures}){remark}"
+    )
+    return ChosenQuantisation(best.quantisation, best.drop, trials.all, reason)
