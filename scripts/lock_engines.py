@@ -23,7 +23,16 @@ PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 # newer libcs can take is locked where there is no other. Older libcs take what they can.
 BOARD_PLATFORMS = ("aarch64-manylinux_2_31", "aarch64-manylinux_2_35")
 HOST = {
-    "onnxruntime": ("onnxruntime==1.31.1", "numpy==2.4.6"),
+    # onnx and what it imports: ONNX Runtime's quantiser is made of it.
+    "onnxruntime": (
+        "onnxruntime==1.31.1",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "ml-dtypes==0.6.0",
+        "packaging==26.3",
+        "protobuf==7.36.2",
+        "typing-extensions==4.16.0",
+    ),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "openvino": ("openvino==2026.4.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
