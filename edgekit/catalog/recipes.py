@@ -12,9 +12,10 @@ from edgekit.catalog.toml_reader import KeyFaultError, read_toml
 from edgekit.core.errors import ModelError
 from edgekit.core.model import StepSpec
 from edgekit.core.names import check_name, is_name
-from edgekit.core.recipe import Export, Recipe, Samples, Source
+from edgekit.core.recipe import Calibration, Evaluation, Export, Metric, Recipe, Samples, Source
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_SEEDS: Final = 1 << 32  # what NumPy's frozen generator takes
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,58 @@ class _ExportTable:
 
 
 @dataclass(frozen=True)
+class _CalibrationTable:
+    kind: Literal["images", "shapes"]
+    path: str = ""
+    count: int = 100
+    seed: int = 0
+    labels: str = ""
+
+    def __post_init__(self) -> None:
+        _check_frames("calibration", self)
+
+    def value(self) -> Calibration:
+        return Calibration(self.kind, self.path, self.count, self.seed, self.labels)
+
+
+@dataclass(frozen=True)
+class _EvaluationTable:
+    metric: Metric
+    kind: Literal["images", "shapes"]
+    path: str = ""
+    count: int = 100
+    seed: int = 0
+    labels: str = ""
+    postprocess: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_frames("evaluation", self)
+        if self.kind == "shapes" and self.metric not in {"coco-map", "agreement"}:
+            raise KeyFaultError("metric", f"drawn shapes have no labels for {self.metric!r}")
+        if self.kind == "images" and (self.metric == "agreement") == bool(self.labels):
+            verb = "has no" if self.labels else "needs"
+            raise KeyFaultError("labels", f"the metric {self.metric!r} {verb} labels")
+
+    def value(self) -> Evaluation:
+        parameters = json.dumps(self.postprocess, sort_keys=True, separators=(",", ":"))
+        return Evaluation(
+            self.metric, self.kind, self.path, self.count, self.seed, self.labels, parameters
+        )
+
+
+def _check_frames(table: str, frames: _CalibrationTable | _EvaluationTable) -> None:
+    if frames.count < 1:
+        raise KeyFaultError("count", f"{table}.count must be at least 1")
+    if not 0 <= frames.seed < _SEEDS:
+        raise KeyFaultError("seed", f"{table}.seed must lie between 0 and {_SEEDS - 1}")
+    if (frames.kind == "images") != bool(frames.path):
+        verb = "needs" if frames.kind == "images" else "has no"
+        raise KeyFaultError("path", f"{table} of kind {frames.kind!r} {verb} key 'path'")
+    if frames.kind == "shapes" and frames.labels:
+        raise KeyFaultError("labels", f"{table} of kind 'shapes' has no key 'labels'")
+
+
+@dataclass(frozen=True)
 class _RecipeTable:
     title: str
     task: Literal["detect", "classify", "text-detect", "text-recognise", "tensor"]
@@ -104,6 +157,8 @@ class _RecipeTable:
     size: tuple[int, int] | None = None
     export: _ExportTable | None = None
     samples: Samples | None = None
+    calibration: _CalibrationTable | None = None
+    evaluation: _EvaluationTable | None = None
     classes: tuple[str, ...] = ()
     max_drop: float = 0.01
     goals: tuple[str, ...] = ()
@@ -159,6 +214,8 @@ def read_recipe(file: Path) -> Recipe:
         size=table.size,
         export=table.export.value(folder) if table.export else None,
         samples=table.samples,
+        calibration=table.calibration.value() if table.calibration else None,
+        evaluation=table.evaluation.value() if table.evaluation else None,
         classes=table.classes,
         licence=table.licence,
         homepage=table.homepage,

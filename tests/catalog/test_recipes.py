@@ -6,7 +6,7 @@ from edgekit.catalog.folders import builtin_folder
 from edgekit.catalog.recipes import load_recipe, read_recipe, recipe_for_onnx, recipe_names
 from edgekit.core.errors import CatalogError, ModelError, UnknownNameError, UsageError
 from edgekit.core.model import StepSpec
-from edgekit.core.recipe import Source
+from edgekit.core.recipe import Calibration, Evaluation, Source
 from edgekit.onboard.steps import POSTPROCESS, PREPROCESS
 
 # Steps whose parameters include the model's input size, which prepare fills in.
@@ -31,6 +31,15 @@ def test_every_recipe_is_complete_and_its_steps_can_be_made(name):
         if step.name in SIZED:
             parameters["size"] = list(recipe.size or (64, 64))
         steps[step.name](parameters)
+    assert recipe.calibration is not None
+    assert recipe.evaluation is not None
+    parameters = {
+        **json.loads(recipe.postprocess.parameters_json),
+        **json.loads(recipe.evaluation.postprocess_json),
+    }
+    if recipe.postprocess.name in SIZED:
+        parameters["size"] = list(recipe.size or (64, 64))
+    POSTPROCESS[recipe.postprocess.name](parameters)
     if recipe.export is not None:
         assert recipe.export.script.is_file()
         assert "--hash=sha256:" in recipe.export.requirements.read_text("utf-8")
@@ -49,6 +58,32 @@ def test_yolov5_is_the_official_release():
     assert (recipe.classes[0], recipe.classes[79]) == ("person", "toothbrush")
     assert recipe.size == (640, 640)
     assert recipe.licence == "AGPL-3.0-only"
+
+
+def test_yolov5_is_scored_by_the_publishers_rules():
+    recipe = load_recipe("yolov5")
+    assert recipe.calibration == Calibration(
+        kind="images",
+        path="coco_tiny/train2017",
+        count=80,
+        labels="coco_tiny/annotations/instances_train2017.json",
+    )
+    assert recipe.evaluation == Evaluation(
+        metric="coco-map",
+        kind="images",
+        path="coco_tiny/val2017",
+        count=80,
+        labels="coco_tiny/annotations/instances_val2017.json",
+        postprocess_json='{"iou_threshold":0.6,"max_detections":300,"multi_label":true,'
+        '"score_threshold":0.001}',
+    )
+
+
+def test_shapes_are_trained_calibrated_and_judged_on_series_of_their_own():
+    recipe = load_recipe("shapes")
+    trained, published = 1, 2  # shapes/train.py, shapes/evaluate.py
+    seeds = [trained, published, recipe.samples.seed, recipe.calibration.seed]
+    assert len({*seeds, recipe.evaluation.seed}) == 5
 
 
 def test_pypi_source_is_named_by_its_member():
@@ -79,6 +114,10 @@ def edited(tmp_path, *changes, base="yolov5"):
     return file
 
 
+VAL_LABELS = 'labels = "coco_tiny/annotations/instances_val2017.json"'
+EVALUATED = 'metric = "coco-map"\nkind = "images"'
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -93,7 +132,15 @@ def edited(tmp_path, *changes, base="yolov5"):
         ([("size = [640, 640]", "size = 640")], ":6: size must be an array, is an integer"),
         ([('"person"', '"bicycle"')], "classes must be distinct"),
         ([("max_drop = 0.01", "max_drop = 7")], "max_drop must lie between 0 and 1"),
-        ([("count = 8", "count = 0")], "samples.count must be at least 1"),
+        ([("count = 8\n", "count = 0\n")], "samples.count must be at least 1"),
+        ([("count = 80\nlabels", "seed = -1\nlabels")], "seed must lie between 0 and 4294967295"),
+        ([("count = 80\nlabels", "count = 0\nlabels")], "calibration.count must be at least 1"),
+        ([('"coco-map"', '"coco-mAP"')], "must be one of 'coco-map', 'top1', 'text', 'agreement'"),
+        ([('"coco-map"', '"agreement"')], "the metric 'agreement' has no labels"),
+        ([(VAL_LABELS, "")], "the metric 'coco-map' needs labels"),
+        ([(EVALUATED, EVALUATED.replace("images", "shapes"))], "'shapes' has no key 'path'"),
+        ([('path = "coco_tiny/val2017"\ncount = 80', "")], "'images' needs key 'path'"),
+        ([("true\nmax_det", "true\n[evaluation.rules]\nmax_det")], "unknown key 'rules'"),
         ([('licence = "AGPL-3.0-only"\n', "")], "key 'licence' is missing"),
         ([("pad_value = 114 }", "pad_value = 114 }\npading = 1")], "unknown key 'pading'"),
     ],
