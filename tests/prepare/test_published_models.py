@@ -16,11 +16,14 @@ from edgekit.core.events import Note, ignore
 from edgekit.core.model import StepSpec
 from edgekit.core.recipe import Calibration
 from edgekit.prepare.calibration import load_calibration
+from edgekit.prepare.calibration_side import load_calibration_side
 from edgekit.prepare.compare import compare_answers, compare_outputs
+from edgekit.prepare.evaluation import load_evaluation
 from edgekit.prepare.fetch import fetch_model
 from edgekit.prepare.frames import load_frames
 from edgekit.prepare.normalise import prepare_model
 from edgekit.prepare.reference import reference_outputs
+from edgekit.prepare.scoring import reference_answers, tally_answers
 from edgekit.prepare.sensitivity import sensitivity_of
 from edgekit.prepare.session import Reference
 from edgekit.toolbox.ranges import Ranges
@@ -34,6 +37,7 @@ ANCHORS = [
 ]
 # Measured by other code on these 80 images, with the same rules.
 MAP_50_95, MAP_50 = 0.319, 0.489
+MAP_50_95_AT_320 = 0.2696
 
 
 @pytest.fixture
@@ -97,6 +101,26 @@ def test_yolov5_reference_reaches_the_measured_map(yolov5, coco):
     precision = _average_precision(model, coco)
     assert precision[0] == pytest.approx(MAP_50_95, abs=0.001)
     assert precision[1] == pytest.approx(MAP_50, abs=0.001)
+    # The same by edgekit's own code, from the recipe's own evaluation.
+    evaluation = load_evaluation(yolov5, model, images=None, labels=None, emit=ignore)
+    assert evaluation.metric == "coco-map"
+    answers = reference_answers(evaluation, model)
+    tally = tally_answers(evaluation, answers, answers)
+    ones = np.ones((1, len(answers)), np.int64)
+    assert tally.scores(ones)[0] == pytest.approx(precision[0], abs=1e-9)
+    assert tally.scores_at_50(ones)[0] == pytest.approx(precision[1], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_yolov5_at_half_size_reaches_the_measured_map(yolov5, coco):
+    file = fetch_model(yolov5.source, emit=ignore)
+    model = prepare_model(yolov5, file, size=(320, 320), emit=ignore)
+    evaluation = load_evaluation(yolov5, model, images=None, labels=None, emit=ignore)
+    answers = reference_answers(evaluation, model)
+    tally = tally_answers(evaluation, answers, answers)
+    assert tally.scores(np.ones((1, 80), np.int64))[0] == pytest.approx(MAP_50_95_AT_320, abs=0.001)
+    side = load_calibration_side(yolov5, model, evaluation=evaluation)
+    assert (side.metric, len(side.frames)) == ("coco-map", 80)
 
 
 def _average_precision(model, coco):
