@@ -8,11 +8,11 @@ from edgekit.core.contracts import Engine, Unsupported
 from edgekit.core.errors import EdgekitError, EngineError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
 from edgekit.core.model import Model
-from edgekit.core.quantisation import CalibrationMethod, CalibrationSet, Quantisation
+from edgekit.core.quantisation import CalibrationMethod, CalibrationSet, Quantisation, Sensitivity
 from edgekit.core.target import Target
 
 Judge = Callable[[Quantisation], float]
-Ranking = Callable[[CalibrationMethod], Sequence[str]]
+Ranking = Callable[[CalibrationMethod], Sensitivity]
 
 # Each try is a build and a run over the calibration side.
 _MOST_MIXES: Final = 8
@@ -101,8 +101,8 @@ def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by wh
     def told(done: int, what: Quantisation) -> None:
         emit(StepProgress(step, done, None, in_words(what)))
 
-    def ranking(method: CalibrationMethod) -> Sequence[str]:
-        return worst_layers(model, calibration, method, emit)
+    def ranking(method: CalibrationMethod) -> Sensitivity:
+        return layer_losses(model, calibration, method, emit)
 
     try:
         trials = _Trials(judge, max_drop, told)
@@ -114,15 +114,18 @@ def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by wh
     return chosen
 
 
-def worst_layers(
+def layer_losses(
     model: Model, calibration: CalibrationSet, method: CalibrationMethod, emit: EventSink
-) -> tuple[str, ...]:
-    """Return the names of the layers with weights, those that int8 hurts most first."""
+) -> Sensitivity:
+    """Tell what int8 costs in each layer by itself, the worst first; cached.
+
+    Raises:
+        ModelError: ONNX Runtime cannot run the graph.
+    """
     from edgekit.prepare.sensitivity import sensitivity_of
     from edgekit.toolbox.ranges import Ranges
 
-    found = sensitivity_of(model, calibration, Ranges, method=method, emit=emit)
-    return tuple(layer.name for layer in found.layers if layer.weighted)
+    return sensitivity_of(model, calibration, Ranges, method=method, emit=emit)
 
 
 def in_words(quantisation: Quantisation) -> str:
@@ -198,15 +201,15 @@ def search_quantisation(
 
 
 def _fewest_in_float(
-    trials: _Trials, method: CalibrationMethod, layers: Sequence[str]
+    trials: _Trials, method: CalibrationMethod, layers: Sensitivity
 ) -> Quantisation | None:
     """Return the mix with the fewest layers in float that holds the limit, if one does."""
 
     def mix(count: int) -> Quantisation:
-        return Quantisation(method, tuple(sorted(layers[:count])))
+        return Quantisation(method, layers.float_plan(count))
 
     # With more than half of its layers in float a model is not int8 any more.
-    most = len(layers) // 2
+    most = len(layers.weighted) // 2
     count, failed, left = 1, 0, _MOST_MIXES
     while count <= most and left and not trials.holds(mix(count)):
         failed, count, left = count, count * 2, left - 1

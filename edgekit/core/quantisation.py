@@ -1,7 +1,7 @@
 """How an int8 model is made: ranges, where they come from, and what stays in float."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
 from edgekit.core.model import FileRef
@@ -55,3 +55,60 @@ class Int8:
 
     quantisation: Quantisation
     calibration: CalibrationSet
+
+
+# A tenth of the signal's power is noise: detections go astray.
+RUIN_DB: Final = 10.0
+
+
+@dataclass(frozen=True)
+class LayerLoss:
+    """What int8 costs in one layer while all others stay in float.
+
+    Attributes:
+        name: of the node in the normal form's ONNX file.
+        operator: its type.
+        weighted: whether it has weights of its own.
+        decibels: signal above quantisation noise in the part of the outputs that suffers most;
+            below :data:`RUIN_DB` the part is hardly of use, at 0 nothing of it is left.
+        suffers: that part, such as ``head8 classes``.
+        share: how much of the noise in that part is this layer's, if all layers' add up.
+    """
+
+    name: str
+    operator: str
+    weighted: bool
+    decibels: float
+    suffers: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Every layer that int8 touches, the worst first."""
+
+    layers: tuple[LayerLoss, ...]
+    method: CalibrationMethod
+    samples: int
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Plain values for the report."""
+        return {
+            "method": self.method,
+            "samples": self.samples,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+    def float_plan(self, count: int) -> tuple[str, ...]:
+        """Return the names of the worst ``count`` layers with weights, sorted."""
+        return tuple(sorted(layer.name for layer in self.weighted[:count]))
+
+    @property
+    def weighted(self) -> tuple[LayerLoss, ...]:
+        """The layers that an engine could keep in float, the worst first."""
+        return tuple(layer for layer in self.layers if layer.weighted)
+
+    @property
+    def ruinous(self) -> tuple[LayerLoss, ...]:
+        """The layers that leave hardly anything of an output."""
+        return tuple(layer for layer in self.layers if layer.decibels < RUIN_DB)

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.core.contracts import Ranges
 from edgekit.core.model import Model
-from edgekit.core.quantisation import CalibrationSet
-from edgekit.prepare.sensitivity import WEIGHTED_OPERATORS, LayerLoss
+from edgekit.core.quantisation import CalibrationSet, LayerLoss
+from edgekit.prepare.sensitivity import WEIGHTED_OPERATORS
 from edgekit.prepare.session import Reference
 
 Array = NDArray[Any]

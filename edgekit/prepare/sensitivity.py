@@ -1,16 +1,21 @@
 """Which layers lose most in int8: each alone, whatever the engine."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
 from edgekit.core.contracts import Ranges
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
 from edgekit.core.model import Model
-from edgekit.core.quantisation import CalibrationMethod, CalibrationSet
+from edgekit.core.quantisation import (
+    CalibrationMethod,
+    CalibrationSet,
+    LayerLoss,
+    Sensitivity,
+)
 
 STEP: Final = "sensitivity"
 # Counts up with every change here or in layer_noise.py that changes a figure.
@@ -22,54 +27,9 @@ WEIGHTED_OPERATORS: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"
 _FILE: Final = "sensitivity.json"
 
 
-@dataclass(frozen=True)
-class LayerLoss:
-    """What int8 costs in one layer while all others stay in float.
-
-    Attributes:
-        name: of the node in the normal form's ONNX file.
-        operator: its type.
-        weighted: whether it has weights of its own.
-        decibels: signal above quantisation noise in the part of the outputs that suffers most;
-            below 10 the part is hardly of use, at 0 nothing of it is left.
-        suffers: that part, such as ``head8 classes``.
-        share: how much of the noise in that part is this layer's, if all layers' add up.
-    """
-
-    name: str
-    operator: str
-    weighted: bool
-    decibels: float
-    suffers: str
-    share: float
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """Every layer that int8 touches, the worst first."""
-
-    layers: tuple[LayerLoss, ...]
-    method: CalibrationMethod
-    samples: int
-
-    def as_json(self) -> Mapping[str, Any]:
-        """Plain values for the report."""
-        return {
-            "method": self.method,
-            "samples": self.samples,
-            "layers": [asdict(layer) for layer in self.layers],
-        }
-
-
 def quantisable(model: Model) -> bool:
     """Tell whether the model has any layer that int8 could make faster."""
     return not WEIGHTED_OPERATORS.isdisjoint(model.operators)
-
-
-def float_plan(sensitivity: Sensitivity, count: int) -> tuple[str, ...]:
-    """Return the names of the worst ``count`` layers with weights, sorted."""
-    weighted = [layer.name for layer in sensitivity.layers if layer.weighted]
-    return tuple(sorted(weighted[:count]))
 
 
 def sensitivity_of(

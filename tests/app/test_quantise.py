@@ -9,7 +9,7 @@ from edgekit.app.quantise import choose_quantisation, refuse_int8
 from edgekit.core.errors import BuildError, EngineError, ModelError
 from edgekit.core.events import StepFinished, StepProgress
 from edgekit.core.model import FileRef, Model, Pipeline, StepSpec
-from edgekit.core.quantisation import Quantisation
+from edgekit.core.quantisation import LayerLoss, Quantisation, Sensitivity
 
 LAYERS = tuple(f"layer{index:02}" for index in range(40, 0, -1))  # the worst first
 
@@ -47,9 +47,11 @@ def ranked(monkeypatch):
 
     def worst(model, calibration, method, emit):
         asked.append(method)
-        return LAYERS
+        losses = [LayerLoss(name, "Conv", True, 20, "y", 0.1) for name in LAYERS]
+        join = LayerLoss("join", "Concat", False, 0, "y", 0.1)
+        return Sensitivity((join, *losses), method, 4)
 
-    monkeypatch.setattr(quantise, "worst_layers", worst)
+    monkeypatch.setattr(quantise, "layer_losses", worst)
     return asked
 
 
@@ -150,7 +152,7 @@ def test_layers_that_cannot_be_ranked_leave_the_best_method(monkeypatch):
     def fail(*_):
         raise ModelError("no ranking")
 
-    monkeypatch.setattr(quantise, "worst_layers", fail)
+    monkeypatch.setattr(quantise, "layer_losses", fail)
     found = choose(Judge({"minmax": 0.05}))
     assert found.quantisation == Quantisation("minmax")
     assert "no ranking" in found.reason

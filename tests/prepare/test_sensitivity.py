@@ -8,18 +8,13 @@ import tiny_models
 from edgekit.catalog.cache import cache_root
 from edgekit.core.events import StepFinished, StepProgress, ignore
 from edgekit.core.model import StepSpec
+from edgekit.core.quantisation import LayerLoss, Sensitivity
 from edgekit.core.recipe import Calibration
 from edgekit.prepare import layer_noise
 from edgekit.prepare.calibration import load_calibration
 from edgekit.prepare.layer_noise import rounded_weights
 from edgekit.prepare.normalise import prepare_model
-from edgekit.prepare.sensitivity import (
-    LayerLoss,
-    Sensitivity,
-    float_plan,
-    quantisable,
-    sensitivity_of,
-)
+from edgekit.prepare.sensitivity import quantisable, sensitivity_of
 from edgekit.toolbox.ranges import Ranges
 
 RECIPE = tiny_models.recipe(calibration=Calibration("shapes", count=8))
@@ -97,9 +92,9 @@ def test_worst_layers_with_weights_are_planned_for_float():
         )
     )
     found = Sensitivity(layers, "minmax", 4)
-    assert float_plan(found, 0) == ()
-    assert float_plan(found, 2) == ("a", "z")
-    assert float_plan(found, 99) == ("a", "m", "z")
+    assert found.float_plan(0) == ()
+    assert found.float_plan(2) == ("a", "z")
+    assert found.float_plan(99) == ("a", "m", "z")
 
 
 def test_result_is_kept_by_model_set_and_method(tmp_path, events, monkeypatch):
