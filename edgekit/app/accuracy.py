@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from array import array
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +18,7 @@ from edgekit.bench.bootstrap import (
     resample_counts,
 )
 from edgekit.catalog.cache import KeyedCache, cache_root
+from edgekit.core.errors import UsageError
 from edgekit.core.measurement import Accuracy
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ def score(
 
     Raises:
         RunnerError: there is not one answer for each frame, or a value is not finite.
+        UsageError: the float reference scores nothing, so that a drop would mean nothing.
     """
     scored = _score(evaluation, reference, answers)
     drop = scored.reference - scored.value
@@ -79,15 +83,20 @@ class _Scored:
 def _score(
     evaluation: "EvaluationSet", reference: "Sequence[Answers]", answers: "Sequence[Answers]"
 ) -> _Scored:
-    from edgekit.prepare.scoring import check_answers, tally_answers
+    from edgekit.prepare.scoring import tally_answers
 
-    check_answers(evaluation, answers)
     base = [SCORE_VERSION, evaluation.identity, _digest(reference), RESAMPLES, LEVEL, MIN_IMAGES]
     key = json.dumps([*base, _digest(answers)])
     cache = KeyedCache(cache_root() / "scores")
 
     def fill(folder: Path) -> None:
         expected = _resampled(evaluation, reference, json.dumps(base))
+        if evaluation.truth is not None and not expected[0]:
+            raise UsageError(
+                f"the float reference itself scores 0 in {evaluation.metric} on the "
+                f"{len(evaluation.frames)} images: no drop can be told",
+                hint="labels must be of these very images, at their size, in the recipe's classes",
+            )
         found = tally_answers(evaluation, reference, answers)
         compared = _compare(expected, found, len(evaluation.frames))
         (folder / _SCORE).write_text(json.dumps(compared), encoding="ascii")
@@ -133,4 +142,10 @@ def _all_scores(tally: "Tally", images: int) -> "NDArray[np.float64]":
 
 
 def _digest(answers: "Sequence[Answers]") -> str:
-    return hashlib.sha256(json.dumps(answers).encode()).hexdigest()
+    """Hash of answers; of numbers as such, since to spell 100 000 of them takes long."""
+    try:
+        values = array("d", chain.from_iterable(chain.from_iterable(answers)))
+    except TypeError:  # texts, or no answers at all
+        return hashlib.sha256(json.dumps(answers).encode()).hexdigest()
+    shape = json.dumps([[len(each) for each in found] for found in answers])
+    return hashlib.sha256(shape.encode() + values.tobytes()).hexdigest()

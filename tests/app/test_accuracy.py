@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.app.accuracy import score
 from edgekit.bench.bootstrap import MIN_IMAGES
-from edgekit.core.errors import RunnerError
+from edgekit.core.errors import RunnerError, UsageError
 from edgekit.core.model import FileRef
 from edgekit.prepare.evaluation import EvaluationSet
 from edgekit.prepare.labels import ObjectLabel
@@ -97,6 +97,18 @@ def test_score_is_kept_by_answers_and_evaluation(own_cache, monkeypatch):
         score(evaluation, RIGHT_80, answers([1] * 100), max_drop=0.01)
     with pytest.raises(TypeError):
         score(classes_set([1, *TRUTH[1:]]), RIGHT_80, answers(TRUTH), max_drop=0.01)
+
+
+def test_labels_on_which_the_reference_scores_nothing_are_refused():
+    with pytest.raises(UsageError, match="the float reference itself scores 0 in top1"):
+        score(classes_set([3] * 100), RIGHT_80, RIGHT_80, max_drop=0.01)
+
+
+def test_texts_are_kept_apart():
+    evaluation = replace(classes_set(["ab"] * 50), metric="text", kind="text")
+    right, wrong = [[["ab", 0.9]]] * 50, [[["ab", 0.9]]] * 40 + [[["b", 0.9]]] * 10
+    assert score(evaluation, right, right, max_drop=0.01).drop == 0
+    assert score(evaluation, right, wrong, max_drop=0.01).drop == pytest.approx(0.2)
 
 
 def test_missing_answers_fail():
