@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgekit.core.model import StepSpec
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import Calibration, Evaluation, Recipe, Samples
 from edgekit.core.target import Target
 from edgekit.report.table import Column, Table
 
@@ -77,7 +77,9 @@ def recipe_lines(recipe: Recipe) -> tuple[str, ...]:
         ("size", "x".join(map(str, recipe.size)) if recipe.size else "the model's own"),
         ("preprocess", _step(recipe.preprocess)),
         ("postprocess", _step(recipe.postprocess)),
-        ("samples", _samples(recipe)),
+        ("samples", _frames(recipe.samples)),
+        ("calibration", _frames(recipe.calibration)),
+        ("evaluation", _evaluation(recipe)),
         ("classes", _classes(recipe.classes)),
         ("max drop", f"{recipe.max_drop:g}"),
         ("goals", ", ".join(recipe.goals)),
@@ -95,12 +97,18 @@ def recipe_facts(recipe: Recipe) -> Mapping[str, Any]:
         and {key: _text(value) for key, value in asdict(recipe.export).items()},
         "preprocess": _step_facts(recipe.preprocess),
         "postprocess": _step_facts(recipe.postprocess),
+        "evaluation": recipe.evaluation and _evaluation_facts(recipe.evaluation),
         "defined_in": _text(recipe.defined_in),
     }
 
 
 def _step_facts(step: StepSpec) -> Mapping[str, Any]:
     return {"name": step.name, "parameters": json.loads(step.parameters_json)}
+
+
+def _evaluation_facts(rules: Evaluation) -> Mapping[str, Any]:
+    facts = asdict(rules)
+    return {**facts, "postprocess": json.loads(facts.pop("postprocess_json"))}
 
 
 def _text(value: object) -> str | None:
@@ -131,11 +139,17 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _samples(recipe: Recipe) -> str:
-    samples = recipe.samples
-    if samples is None:
+def _frames(frames: Samples | Calibration | Evaluation | None) -> str:
+    if frames is None:
         return ""
-    return f"{samples.count} {samples.kind} {samples.path}".rstrip()
+    labels = "" if isinstance(frames, Samples) else frames.labels
+    source = f"{frames.count} {frames.kind} {frames.path}".rstrip()
+    return f"{source}, labels {labels}" if labels else source
+
+
+def _evaluation(recipe: Recipe) -> str:
+    rules = recipe.evaluation
+    return f"{rules.metric} on {_frames(rules)}" if rules else ""
 
 
 _LISTED = 8
