@@ -99,6 +99,8 @@ def _score(
             )
         found = tally_answers(evaluation, reference, answers)
         compared = _compare(expected, found, len(evaluation.frames))
+        if evaluation.truth is None and evaluation.kind == "boxes" and not any(reference):
+            compared["interval"] = None  # on nothing, agreement is no evidence
         (folder / _SCORE).write_text(json.dumps(compared), encoding="ascii")
 
     held = json.loads((cache.build(key, fill) / _SCORE).read_text(encoding="ascii"))

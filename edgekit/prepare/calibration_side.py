@@ -40,7 +40,7 @@ def load_calibration_side(
         emit: told of the step.
 
     Returns:
-        ``None`` where the recipe has no calibration frames, or the answers are bare tensors.
+        ``None`` where there are no calibration frames, or the answers are bare tensors.
 
     Raises:
         UsageError: there is no readable image, labels do not fit, or an image is one of the
@@ -48,12 +48,14 @@ def load_calibration_side(
         ModelError: the reference cannot be run.
     """
     kind = answer_kind(model.pipeline.postprocess)
-    if recipe.calibration is None or kind == "none":
+    own = Calibration("images") if images is not None else None
+    calibration = recipe.calibration or own
+    if calibration is None or kind == "none":
         return None
-    rules = _rules(recipe.calibration, recipe.evaluation)
+    rules = _rules(calibration, recipe.evaluation)
     emit(StepStarted(STEP, "Load the calibration side"))
     try:
-        side = load_set(recipe, model, Wanted(rules, kind, images, None), emit)
+        side = load_set(recipe, model, Wanted(rules, kind, images, None, rules.seed), emit)
         if evaluation is not None:
             names = zip((frame.sha256 for frame in side.frames), side.names, strict=True)
             check_disjoint(dict(names), evaluation)

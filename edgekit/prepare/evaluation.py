@@ -19,6 +19,8 @@ from edgekit.prepare.labels import Truth, drawn_labels, read_labels, truth_json
 STEP: Final = "evaluation"
 # Counts up with every change that changes what is scored, or how.
 EVALUATION_VERSION: Final = 1
+_SEEDS: Final = 1 << 32
+_APART: Final = 1 << 31  # further than anyone's seeds lie from each other
 # What labels can be told of each kind of answers.
 _LABELLED: Final[dict[Kind, Metric]] = {"boxes": "coco-map", "classes": "top1", "text": "text"}
 
@@ -97,7 +99,9 @@ def load_evaluation(
         wanted = Evaluation("agreement", "images")
     emit(StepStarted(STEP, "Load the evaluation set"))
     try:
-        loaded = load_set(recipe, model, Wanted(wanted, kind, images, labels), emit)
+        # The calibration's images may be out of reach too, and theirs has the recipe's seed.
+        seed = (wanted.seed + _APART) % _SEEDS
+        loaded = load_set(recipe, model, Wanted(wanted, kind, images, labels, seed), emit)
     except BaseException:
         emit(StepFinished(STEP, "failed", ok=False))
         raise
@@ -120,12 +124,14 @@ class Wanted:
         kind: what the model answers with.
         images: the user's folder of images.
         labels: the user's labels.
+        stand_in_seed: of the scenes that stand in for images that are not at hand.
     """
 
     rules: Evaluation
     kind: Kind
     images: Path | None
     labels: Path | None
+    stand_in_seed: int
 
 
 def load_set(recipe: Recipe, model: Model, wanted: Wanted, emit: EventSink) -> EvaluationSet:
@@ -159,7 +165,8 @@ def load_set(recipe: Recipe, model: Model, wanted: Wanted, emit: EventSink) -> E
 
 def _load_drawn(recipe: Recipe, model: Model, wanted: Wanted, emit: EventSink) -> EvaluationSet:
     rules = wanted.rules
-    frames = named_scenes(recipe, model, seed=rules.seed, count=rules.count)
+    seed = rules.seed if rules.kind == "shapes" else wanted.stand_in_seed
+    frames = named_scenes(recipe, model, seed=seed, count=rules.count)
     if rules.kind == "images":
         emit(
             Note(

@@ -104,6 +104,16 @@ def test_labels_on_which_the_reference_scores_nothing_are_refused():
         score(classes_set([3] * 100), RIGHT_80, RIGHT_80, max_drop=0.01)
 
 
+def test_agreement_on_frames_that_show_nothing_decides_nothing():
+    evaluation = replace(classes_set(TRUTH), metric="agreement", kind="boxes", truth=None)
+    nothing = [[]] * 100
+    found = score(evaluation, nothing, nothing, max_drop=0.01)
+    assert (found.drop, found.interval, found.verdict(0.01)) == (0, None, "undecided")
+    one = [[[0.0, 0.0, 9.0, 9.0, 0.9, 0.0]], *nothing[1:]]
+    assert score(evaluation, one, one, max_drop=0.01).verdict(0.01) == "pass"
+    assert score(evaluation, nothing, one, max_drop=0.01).drop == 1
+
+
 def test_texts_are_kept_apart():
     evaluation = replace(classes_set(["ab"] * 50), metric="text", kind="text")
     right, wrong = [[["ab", 0.9]]] * 50, [[["ab", 0.9]]] * 40 + [[["b", 0.9]]] * 10

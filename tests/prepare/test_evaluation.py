@@ -160,6 +160,26 @@ def test_absent_images_leave_agreement_on_drawn_scenes(recipe, model, events):
     assert "set/val" in events.of(Note)[0].text
 
 
+def test_sides_that_are_drawn_for_want_of_images_share_no_scene(recipe, model):
+    few = replace(
+        recipe,
+        evaluation=replace(RULES, count=3),
+        calibration=replace(CALIBRATION, count=3),
+    )
+    side = load_calibration_side(few, model, evaluation=load(few, model))
+    assert len(side.frames) == 3
+
+
+def test_users_calibration_images_need_no_table_and_are_held_apart_too(data, recipe, model):
+    bare = replace(recipe, evaluation=None, calibration=None)
+    evaluation = load(bare, model, images=data / "val")
+    assert load_calibration_side(bare, model, evaluation=evaluation) is None
+    side = load_calibration_side(bare, model, evaluation=evaluation, images=data / "train")
+    assert (side.metric, side.names[0]) == ("agreement", "train0.png")
+    with pytest.raises(UsageError, match="5 calibration images are evaluation images too"):
+        load_calibration_side(bare, model, evaluation=evaluation, images=data / "val")
+
+
 def test_users_images_have_the_users_labels_or_none(data, recipe, model):
     unlabelled = load(recipe, model, images=data / "train")
     assert (unlabelled.metric, unlabelled.names[0]) == ("agreement", "train0.png")
