@@ -2,23 +2,24 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from edgekit.core.contracts import Ranges
 from edgekit.core.model import Model
 from edgekit.core.quantisation import CalibrationSet, LayerLoss
+from edgekit.prepare.downstream import Recording, Run, Tensors
 from edgekit.prepare.sensitivity import WEIGHTED_OPERATORS
-from edgekit.prepare.session import Reference
 
 Array = NDArray[Any]
-Tensors = Mapping[str, Array]
 
 # What these give holds values of their input alone: it can have the input's scale.
 _MOVES: Final = frozenset(
@@ -33,6 +34,7 @@ _LEVELS: Final = 255
 _LOWEST: Final = -128
 _CEILING_DB: Final = 120.0
 _FLOOR: Final = 1e-30
+_FAINTEST: Final = 1e-30
 
 
 @dataclass(frozen=True)
@@ -69,32 +71,76 @@ def layer_losses(
     calibration: CalibrationSet,
     ranges: Ranges,
     samples: int,
+    scratch: Path,
     told: Callable[[int, int], None],
 ) -> tuple[LayerLoss, ...]:
-    """Return what each layer loses, the worst first."""
+    """Return what each layer loses, the worst first; ``scratch`` is an empty folder."""
     graph = onnx.load(model.onnx.path)
-    inputs = list(_samples(calibration, samples))
     nodes = _layers(graph)
-    expected = _observe(graph, nodes, inputs, ranges, model)
-    parts = _parts(model)
-    signal = [_power([part.of(outputs) for outputs in expected], centred=True) for part in parts]
+    recording = Recording(graph, scratch, model.name)
+    outputs = {spec.name for spec in model.outputs}
+    expected = []
+    for sample in _samples(calibration, samples):
+        values = recording.record(sample)
+        ranges.see(_floats(values, nodes))
+        expected.append({name: values[name] for name in outputs})
     observed = set(ranges.names())
     known = [node for node in nodes if node.output[0] in observed]
-    ratios: list[list[float]] = []
+    parts = _parts(model)
+    signal = [_power([part.of(each) for each in expected], centred=True) for part in parts]
+    ratios = []
     for number, node in enumerate(known):
-        quantised = _with_one_in_int8(graph, node, ranges.of(node.output[0]))
-        session = Reference(quantised, f"{model.name} with {node.name} in int8")
-        found = [session.run(sample) for sample in inputs]
-        ratios.append(
-            [
-                _power([part.of(a) - part.of(b) for a, b in zip(expected, found, strict=True)])
-                / max(power, _FLOOR)
-                for part, power in zip(parts, signal, strict=True)
-            ]
-        )
+        found = _outputs_in_int8(recording, node, ranges.of(node.output[0]), expected)
+        ratios.append(_noise_ratios(parts, signal, expected, found))
         told(number + 1, len(known))
     weights = {tensor.name for tensor in graph.graph.initializer}
     return _ranked(known, ratios, parts, weights)
+
+
+def _floats(values: Tensors, nodes: Sequence[onnx.NodeProto]) -> dict[str, Array]:
+    """Return what the layers gave; whole numbers are indices, of which no engine makes int8."""
+    given = {node.output[0]: values[node.output[0]] for node in nodes}
+    return {name: value for name, value in given.items() if value.dtype.kind == "f" and value.size}
+
+
+def _noise_ratios(
+    parts: Sequence[_Part],
+    signal: Sequence[float],
+    expected: Sequence[Tensors],
+    found: Sequence[Tensors],
+) -> list[float]:
+    return [
+        _power([part.of(a) - part.of(b) for a, b in zip(expected, found, strict=True)])
+        / max(power, _FLOOR)
+        for part, power in zip(parts, signal, strict=True)
+    ]
+
+
+def _outputs_in_int8(
+    recording: Recording,
+    node: onnx.NodeProto,
+    limits: tuple[float, float],
+    expected: Sequence[Tensors],
+) -> list[Tensors]:
+    """Return the graph's outputs for each sample with one layer's weights and output in int8."""
+    name = node.output[0]
+    weights = {tensor.name: tensor for tensor in recording.graph.graph.initializer}
+    if is_weighted(node, weights):
+        tensor = numpy_helper.to_array(weights[node.input[1]])
+        rounded = rounded_weights(tensor, _channel_axis(node))
+        changed = {node.input[1]: [rounded] * recording.count}
+        plain = [each[name] for each in Run(recording, [node], changed).outputs()]
+    else:
+        plain = [recording.value(sample, name) for sample in range(recording.count)]
+    given = [rounded_values(value, limits) for value in plain]
+    behind = recording.behind(name)
+    parts: Iterable[Tensors] = repeat({}, recording.count)
+    if behind:
+        parts = Run(recording, behind, {name: given}).outputs()
+    return [
+        {**before, **({name: value} if name in before else {}), **after}
+        for before, value, after in zip(expected, given, parts, strict=True)
+    ]
 
 
 def _samples(calibration: CalibrationSet, count: int) -> Iterator[dict[str, Array]]:
@@ -112,37 +158,6 @@ def _layers(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
         for node in graph.graph.node
         if len(node.output) == 1 and node.op_type not in _MOVES and node.op_type != "Constant"
     ]
-
-
-def _observe(
-    graph: onnx.ModelProto,
-    nodes: Sequence[onnx.NodeProto],
-    inputs: Sequence[Tensors],
-    ranges: Ranges,
-    model: Model,
-) -> list[dict[str, Array]]:
-    """Show ``ranges`` what the layers give in float; return the outputs for each sample."""
-    names = [spec.name for spec in model.outputs]
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(graph)
-    for node in nodes:
-        if node.output[0] not in names:
-            tapped.graph.output.append(helper.make_empty_tensor_value_info(node.output[0]))
-    session = Reference(tapped, model.name)
-    wanted = {node.output[0] for node in nodes}
-    expected = []
-    for sample in inputs:
-        values = session.run(sample)
-        # Whole numbers are indices and shapes: no engine makes int8 of them.
-        ranges.see(
-            {key: value for key, value in values.items() if key in wanted and _is_float(value)}
-        )
-        expected.append({name: values[name] for name in names})
-    return expected
-
-
-def _is_float(value: Array) -> bool:
-    return value.dtype.kind == "f" and value.size > 0
 
 
 def _parts(model: Model) -> list[_Part]:
@@ -176,25 +191,6 @@ def _power(values: Sequence[Array], *, centred: bool = False) -> float:
     return sum(float(((each - mean) ** 2).sum()) for each in values) / max(count, 1)
 
 
-def _with_one_in_int8(
-    graph: onnx.ModelProto, layer: onnx.NodeProto, limits: tuple[float, float]
-) -> onnx.ModelProto:
-    """Return the graph with one layer's weights and output rounded to int8."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(graph)
-    index = next(i for i, node in enumerate(changed.graph.node) if node.name == layer.name)
-    node = changed.graph.node[index]
-    weights = {tensor.name: tensor for tensor in changed.graph.initializer}
-    if is_weighted(node, weights):
-        tensor = weights[node.input[1]]
-        rounded = rounded_weights(numpy_helper.to_array(tensor), _channel_axis(node))
-        own = f"{tensor.name}.int8"  # another layer may share the weights
-        changed.graph.initializer.append(numpy_helper.from_array(rounded, own))
-        node.input[1] = own
-    _round_output(changed.graph, index, limits)
-    return changed
-
-
 def is_weighted(node: onnx.NodeProto, weights: "Mapping[str, object] | set[str]") -> bool:
     """Tell whether a node multiplies by weights of its own."""
     return node.op_type in WEIGHTED_OPERATORS and node.input[1] in weights
@@ -216,20 +212,13 @@ def rounded_weights(weights: Array, axis: int) -> Array:
     return np.asarray(np.round(weights / scale) * scale, weights.dtype)
 
 
-def _round_output(graph: onnx.GraphProto, index: int, limits: tuple[float, float]) -> None:
-    """Put a pair of QuantizeLinear and DequantizeLinear behind node ``index``."""
-    node = graph.node[index]
-    name = node.output[0]
+def rounded_values(values: Array, limits: tuple[float, float]) -> Array:
+    """Return what int8 leaves of a tensor, asymmetric in a range that holds zero."""
     low, high = limits
-    scale = max((high - low) / _LEVELS, float(np.finfo(np.float32).tiny) * 1e6)
+    scale = max((high - low) / _LEVELS, _FAINTEST)
     zero = min(max(round(_LOWEST - low / scale), _LOWEST), _LOWEST + _LEVELS)
-    raw, steps = f"{name}.float", f"{name}.int8"
-    node.output[0] = raw
-    graph.initializer.append(helper.make_tensor(f"{name}.scale", TensorProto.FLOAT, [], [scale]))
-    graph.initializer.append(helper.make_tensor(f"{name}.zero", TensorProto.INT8, [], [zero]))
-    pair = [f"{name}.scale", f"{name}.zero"]
-    graph.node.insert(index + 1, helper.make_node("QuantizeLinear", [raw, *pair], [steps]))
-    graph.node.insert(index + 2, helper.make_node("DequantizeLinear", [steps, *pair], [name]))
+    steps = np.clip(np.rint(values / scale) + zero, _LOWEST, _LOWEST + _LEVELS)
+    return np.asarray((steps - zero) * scale, values.dtype)
 
 
 def _ranked(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
+from edgekit.catalog.cache import KeyedCache, cache_root, remove_tree, sha256_of
 from edgekit.core.contracts import Ranges
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
 from edgekit.core.model import Model
@@ -18,8 +18,8 @@ from edgekit.core.quantisation import (
 )
 
 STEP: Final = "sensitivity"
-# Counts up with every change here or in layer_noise.py that changes a figure.
-SENSITIVITY_VERSION: Final = 1
+# Counts up with every change here, in layer_noise.py or downstream.py that changes a figure.
+SENSITIVITY_VERSION: Final = 2
 # More samples move the ranking little and cost a run of the graph per layer each.
 SAMPLES: Final = 4
 # Operators that have weights, which is where int8 saves time.
@@ -79,7 +79,10 @@ def sensitivity_of(
         def told(done: int, total: int) -> None:
             emit(StepProgress(STEP, done, total, "layers"))
 
-        losses = layer_losses(model, calibration, observer(chosen), used, told)
+        scratch = building / "tensors"
+        scratch.mkdir()
+        losses = layer_losses(model, calibration, observer(chosen), used, scratch, told)
+        remove_tree(scratch)
         content = json.dumps([asdict(loss) for loss in losses])
         (building / _FILE).write_text(content, encoding="utf-8")
 
