@@ -35,7 +35,25 @@ HOST = {
     ),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
-    "openvino": ("openvino==2026.4.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    # What nncf imports to quantise for OpenVINO. Never openvino-telemetry, which it declares:
+    # without it nncf sends nothing.
+    "openvino": (
+        "openvino==2026.4.1",
+        "nncf==3.4.0",
+        "ml-dtypes==0.6.0",
+        "networkx==3.6.1",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "onnxruntime==1.31.1",
+        "packaging==26.3",
+        "protobuf==7.36.2",
+        "psutil==7.2.2",
+        "rich==15.0.0",
+        "safetensors==0.8.0",
+        "scipy==1.17.1",
+        "tabulate==0.10.0",
+        "typing-extensions==4.16.0",
+    ),
     # What onnx2tf imports on its way without TensorFlow; it declares some 500 MB more.
     "tflite": (
         "onnx2tf==2.6.9",

@@ -1,6 +1,7 @@
 """What holds for OpenVINO alone."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from edgekit.core.contracts import RuntimeSpec, Unsupported
 from edgekit.core.errors import BuildError
 from edgekit.core.events import ignore
+from edgekit.core.quantisation import Int8, Quantisation
 from edgekit.engines import load_engine
 from edgekit.toolbox.build import build
 from edgekit.toolbox.requirements import select
@@ -58,6 +60,53 @@ def test_check_armv7l_target_is_unsupported(tiny, local_target):
     assert "armv7l" in refusal.reason
 
 
+def test_build_settings_spare_a_bit_for_x86_alone(tiny, local_target):
+    def settings(precision, architecture):
+        target = replace(local_target, architecture=architecture)
+        return json.loads(OPENVINO.build_settings(tiny, precision, target))
+
+    assert settings("fp32", "x86_64") == settings("fp32", "aarch64") == {}
+    assert settings("int8", "x86_64") == {"overflow_fix": "first_layer_only"}
+    assert settings("int8", "aarch64") == {"overflow_fix": "disable"}
+
+
+def test_toolbox_reports_to_nobody():
+    # nncf and openvino send what they do through this package, and nothing without it.
+    lock = OPENVINO.toolbox.requirements.read_text(encoding="utf-8")
+    assert "nncf==" in lock
+    assert "telemetry" not in lock
+    assert not OPENVINO.toolbox.dependencies
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_build_int8_holds_weights_as_int8_but_for_float_layers(tiny, calibrate, local_target):
+    def graph(*layers):
+        int8 = Int8(Quantisation("average", layers), calibrate(tiny))
+        files = build(OPENVINO, tiny, "int8", local_target, int8=int8, emit=ignore)
+        text = next(file for file in files if file.path == "model.xml").source.read_text()
+        weights = re.findall(r'<data element_type="(\w+)" shape="4, 3, 3, 3"', text)
+        return weights, text.count('type="FakeQuantize"')
+
+    weights, ranges = graph()
+    assert weights == ["i8"]
+    weights, fewer_ranges = graph("stem")
+    assert weights == ["f32"]
+    assert 0 < fewer_ranges < ranges
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_build_int8_with_nothing_to_quantise_says_so(tiny, calibrate, local_target):
+    everything = ("activation", "flat", "pool", "stem")
+    int8 = Int8(Quantisation("average", everything), calibrate(tiny))
+    with pytest.raises(BuildError) as caught:
+        build(OPENVINO, tiny, "int8", local_target, int8=int8, emit=ignore)
+    assert "found no layer that it can make int8" in caught.value.message
+
+
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.toolbox
@@ -86,11 +135,12 @@ def test_build_fp16_weights_are_half_the_size(tiny, local_target):
 @pytest.mark.toolbox
 @pytest.mark.parametrize("precision", OPENVINO.precisions)
 def test_runner_never_computes_in_bfloat16(
-    precision, tiny, local_target, here, run_runner, tmp_path
+    precision, tiny, calibrate, local_target, here, run_runner, tmp_path
 ):
     frame = tmp_path / "frame.npz"
     np.savez(frame, x=np.ones(tiny.inputs[0].shape, np.float32))
-    files = build(OPENVINO, tiny, precision, local_target, emit=ignore)
+    int8 = Int8(Quantisation("average"), calibrate(tiny)) if precision == "int8" else None
+    files = build(OPENVINO, tiny, precision, local_target, int8=int8, emit=ignore)
     spec = OPENVINO.runtime(local_target, here)
     assert isinstance(spec, RuntimeSpec)
     wheels = resolve(spec, here, emit=ignore).wheels
@@ -99,5 +149,5 @@ def test_runner_never_computes_in_bfloat16(
     )
     assert done.returncode == 0, done.stderr
     arithmetic = json.loads((folder / "result.json").read_text())["versions"]["openvino arithmetic"]
-    # Left to itself the plug-in takes bf16 on x86 CPUs that have it, for either precision.
-    assert arithmetic in ({"f32"} if precision == "fp32" else {"f32", "f16"})
+    # Left to itself the plug-in takes bf16 on x86 CPUs that have it, for any precision.
+    assert arithmetic in ({"f32", "f16"} if precision == "fp16" else {"f32"})

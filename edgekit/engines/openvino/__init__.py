@@ -31,17 +31,28 @@ _GLIBC_NEWER: Final[Version] = (2, 35)
 
 
 class OpenVino:
-    """OpenVINO on the CPU, float32 and half precision.
+    """OpenVINO on the CPU: float32, half precision and int8.
 
     fp16 stores the weights as float16, on every CPU. Arithmetic is float16 where the CPU
     plug-in has it (ARMv8.2 and newer); elsewhere, on x86 above all, it is float32, and fp16
     saves memory and nothing else. ``runner.py`` reports which it was.
+
+    int8 is made by NNCF: weights symmetric and per channel, biases corrected, activations with a
+    zero point, where ``average`` is the mean of the samples' extremes, ``percentile`` the mean
+    of the samples' quantiles (slow: it sorts every activation), and ``minmax`` the widest range.
+    ``engine`` is what NNCF does unless told otherwise: ``average`` without zero points. What
+    NNCF leaves in float is computed in float32.
+
+    On x86 the plug-in has int8 for all of that. On ARM it has it for convolutions from 2025.4 on
+    and, with a scale per channel as here, from 2026.0 on: boards whose Python or glibc is too old
+    for those (:meth:`runtime`) compute the same file in float, ranges included, and slowly.
+    Source: https://github.com/openvinotoolkit/openvino/pull/30457 and /33220
     """
 
     name: EngineName = "openvino"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
-    methods: tuple[CalibrationMethod, ...] = ()
-    mixes = False
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    methods: tuple[CalibrationMethod, ...] = ("average", "percentile", "engine", "minmax")
+    mixes = True
     toolbox = ToolboxSpec("openvino", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.openvino.runner"
@@ -71,14 +82,22 @@ class OpenVino:
         return RuntimeSpec(python, _FOLDER / "board.txt", ("openvino", "numpy"))
 
     def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
-        """Nothing yet."""
+        """Threads bound to a core each, or moved by the system where neighbours want the cores."""
         del precision, target, facts
-        return ()
+        return (Knob("pinning", (1, 0)),)
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
-        """Nothing but model and precision decides: the files serve every CPU."""
-        del model, precision, target
-        return json.dumps({})
+        """Float files serve every CPU; int8 spares a bit of the first weights on x86.
+
+        CPUs there that lack VNNI add pairs of products in 16 bits, which overflow if both are
+        large. On x86 that is NNCF's default; no ARM CPU is said to need it.
+        Source: https://docs.openvino.ai/latest/pot_saturation_issue.html
+        """
+        del model
+        if precision != "int8":
+            return json.dumps({})
+        x86 = target.architecture == "x86_64"
+        return json.dumps({"overflow_fix": "first_layer_only" if x86 else "disable"})
 
 
 def _glibc_for(python: Version) -> Version:

@@ -16,12 +16,13 @@ class Session:
     """One loaded model.
 
     fp32 is strictly float32. fp16 computes in float16 where the CPU plug-in has it, in float32
-    everywhere else; :meth:`versions` tells which.
+    everywhere else; :meth:`versions` tells which. int8 leaves what the file does not quantise in
+    float32.
 
     Knobs:
         threads: threads of the one stream.
-        pinning: 0 lets the system move threads among cores, 1 binds each to one; OpenVINO's
-            own choice where absent.
+        pinning: 1, as OpenVINO does by itself on Linux, binds each thread to a core; 0 lets the
+            system move them.
     """
 
     def __init__(
@@ -35,9 +36,8 @@ class Session:
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(knobs["threads"]),
             "INFERENCE_PRECISION_HINT": _arithmetic(core, precision),
+            "ENABLE_CPU_PINNING": "YES" if int(knobs.get("pinning", 1)) else "NO",
         }
-        if "pinning" in knobs:
-            options["ENABLE_CPU_PINNING"] = "YES" if int(knobs["pinning"]) else "NO"
         self._model = core.compile_model(os.path.join(folder, "model.xml"), "CPU", options)
         self._request = self._model.create_infer_request()
         self._inputs = [(s["name"], self._model.input(s["name"])) for s in job["inputs"]]
