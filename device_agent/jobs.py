@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.pyz"
 _KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
-_KINDS = ("bench", "evaluate", "infer")
+_KINDS = ("bench", "evaluate", "infer", "time")
 
 
 def run(call: "Call") -> "Answer":

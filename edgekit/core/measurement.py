@@ -10,7 +10,7 @@ class BenchPlan:
     """How long to measure: at least ``min_runs`` runs *and* ``min_seconds`` seconds.
 
     ``max_seconds`` ends a measurement that reached neither; what it has by then counts if it
-    is at least one run.
+    is at least one run. Without ``end_to_end`` only the engine's own call is timed.
     """
 
     warmup_runs: int = 3
@@ -18,6 +18,7 @@ class BenchPlan:
     min_runs: int = 30
     min_seconds: float = 2.0
     max_seconds: float = 60.0
+    end_to_end: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Measurement:
         memory_peak_bytes: peak resident set of the runner process.
         load_ms: from the start of loading to the first answer being possible.
         samples_ns: the raw samples behind ``model``, in order.
+        rounds: how many of them each round has, where candidates were measured by turns.
+        measured_at_s: when, in seconds since 1970 by the host's clock.
     """
 
     model: Latency
@@ -59,6 +62,8 @@ class Measurement:
     samples_ns: tuple[int, ...] = ()
     end_to_end_samples_ns: tuple[int, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
+    rounds: tuple[int, ...] = ()
+    measured_at_s: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Accuracy:
 
     def as_json(self) -> Mapping[str, Any]:
         """The figures under the names that scripts rely on."""
-        return asdict(self)
+        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.report import Activation
 
-RunKind = Literal["bench", "evaluate", "infer"]
+RunKind = Literal["bench", "evaluate", "infer", "time"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class RunRequest:
 
     Attributes:
         kind: ``infer`` answers every frame once; ``bench`` then measures as well; ``evaluate``
-            answers every frame and brings no output tensors home.
+            answers every frame and brings no output tensors home; ``time`` does that and then
+            measures.
         frames: sha256 of content that was pushed before: ``.npy`` frames or ``.npz`` tensors.
         plan: how long to measure.
         threads: instead of the bundle's own knob; ``None`` keeps that.

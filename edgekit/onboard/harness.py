@@ -108,7 +108,7 @@ class _Run:
             raise RunFailedError("the job names no frames")
         outputs, answers = self._infer(frames)
         model_ns, end_to_end_ns = [], []  # type: Tuple[List[int], List[int]]
-        if self._job["kind"] == "bench":
+        if self._job["kind"] in ("bench", "time"):
             model_ns, end_to_end_ns = self._bench(frames)
         versions = {"python": platform.python_version(), "numpy": np.__version__}
         versions.update(self._session.versions())
@@ -125,8 +125,8 @@ class _Run:
 
     def _infer(self, frames: Sequence[Frame]) -> Tuple[List[Dict[str, Any]], List[Any]]:
         """Infer every frame once; keep the answers, and each output tensor as a file."""
-        evaluated = self._job["kind"] == "evaluate"
-        progress = Progress("evaluate" if evaluated else "infer", len(frames))
+        kept = self._specs if self._job["kind"] in ("bench", "infer") else []
+        progress = Progress("infer" if kept else "evaluate", len(frames))
         records, answers = [], []
         for index, frame in enumerate(frames):
             try:
@@ -138,7 +138,7 @@ class _Run:
                 raise RunFailedError(
                     "inference on frame %d failed: %s" % (index, in_words(error))
                 ) from error
-            for number, spec in enumerate([] if evaluated else self._specs):
+            for number, spec in enumerate(kept):
                 records.append(self._keep(index, number, spec["name"], outputs[spec["name"]]))
             progress.report(index + 1, clock_ns())
         return records, answers
@@ -198,6 +198,8 @@ class _Run:
         try:
             timed(model, warmup, "warmup")
             model_ns = timed(model, plan, "model")
+            if not plan.get("end_to_end", True):
+                return model_ns, []
             timed(end_to_end, dict(warmup, min_runs=1, min_seconds=0), "warmup")
             return model_ns, timed(end_to_end, plan, "end_to_end")
         except Exception as error:
