@@ -70,6 +70,13 @@ class Settings:
             "One folder per run: the report, the raw samples, the logs.",
         ),
     )
+    results_dir: Path = field(
+        default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state") / "results",
+        metadata=_about(
+            "`$XDG_STATE_HOME/edgekit/results` or `~/.local/state/edgekit/results`",
+            "What was measured on which device, so that a second race measures only what changed.",
+        ),
+    )
     devices_file: Path = field(
         default_factory=lambda: config_folder() / "devices.toml",
         metadata=_about(
