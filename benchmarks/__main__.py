@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-TIMEOUT_S = 1800
+TIMEOUT_S = 3600
 
 
 def main() -> int:
