@@ -8,26 +8,31 @@ from edgekit.core.events import StepFinished, StepStarted
 from edgekit.core.report import Activation, Choice
 
 if TYPE_CHECKING:
-    from edgekit.app.trial import Bench
+    from edgekit.app.arena import Arena
 
 
-def activate_checked(bench: "Bench", choice: Choice) -> Activation:
+def activate_checked(arena: "Arena", choice: Choice, agreed: float) -> Activation:
     """Activate the choice; run it once as the device's current bundle; take it back if it fails.
 
     A bundle that was current already is neither switched nor checked again.
+
+    Args:
+        arena: the race's surroundings.
+        choice: what to activate; it is installed.
+        agreed: how far it agreed with the float reference before.
 
     Raises:
         RolledBackError: it did not answer as it did before; what was current is so again.
     """
     step = "activate"
-    bench.emit(StepStarted(step, f"Activate {choice.candidate} on the device"))
-    activation = bench.device.activate(choice.bundle)
+    arena.emit(StepStarted(step, f"Activate {choice.candidate} on the device"))
+    activation = arena.device.activate(choice.bundle)
     if activation.changed:
-        fault = _fault(bench, choice)
+        fault = _fault(arena, choice, agreed)
         if fault is not None:
-            bench.emit(StepFinished(step, "taken back", ok=False))
-            _take_back(bench, choice, fault)
-    bench.emit(
+            arena.emit(StepFinished(step, "taken back", ok=False))
+            _take_back(arena, choice, fault)
+    arena.emit(
         StepFinished(
             step,
             f"generation {activation.generation}" if activation.changed else "was active already",
@@ -36,32 +41,34 @@ def activate_checked(bench: "Bench", choice: Choice) -> Activation:
     return activation
 
 
-def _fault(bench: "Bench", choice: Choice) -> EdgekitError | None:
+def _fault(arena: "Arena", choice: Choice, agreed: float) -> EdgekitError | None:
     from edgekit.device import RunRequest
     from edgekit.prepare.compare import compare_answers
 
     request = RunRequest(
         kind="infer",
-        frames=tuple(frame.sha256 for frame in bench.frames),
-        plan=bench.plan,
+        frames=tuple(frame.sha256 for frame in arena.frames),
+        timeout_s=arena.limits.timeout_s,
     )
+    arena.deliver_frames(arena.frames)
     try:
-        result = bench.device.run(choice.bundle, request, bench.emit)
-        accuracy = compare_answers(bench.reference, result.answers, result.outputs)
+        result = arena.device.run(choice.bundle, request, arena.emit)
+        accuracy = compare_answers(arena.reference, result.answers, result.outputs)
     except RunnerError as error:
         return error
-    if accuracy.drop > bench.max_drop:
+    if accuracy.value < agreed - arena.limits.max_drop:
         return RunnerError(
-            f"{choice.candidate} agrees to only {accuracy.value:.4f} after its activation"
+            f"{choice.candidate} agrees to only {accuracy.value:.4f} after its activation, "
+            f"to {agreed:.4f} before"
         )
     return None
 
 
-def _take_back(bench: "Bench", choice: Choice, fault: EdgekitError) -> None:
+def _take_back(arena: "Arena", choice: Choice, fault: EdgekitError) -> None:
     # With nothing before it there is nothing to bring back: the message says so.
     before = None
     with contextlib.suppress(DeviceError):
-        before = bench.device.rollback().current
+        before = arena.device.rollback().current
     outcome = f"{before[:12]} is active again" if before else "nothing was active before it"
     raise RolledBackError(
         f"{choice.candidate} failed its check after activation: {fault.message}; {outcome}",

@@ -31,6 +31,14 @@ class DeployOptions:
         plan: how long to measure; ``None`` for the default, a single run where the device is
             emulated.
         activate: whether the winner becomes the device's current bundle.
+        calibration: folder of images for int8's ranges, ``None`` for the recipe's set.
+        calibration_count: on how many of them.
+        labels: COCO annotations, or lines ``FILE LABEL``, for ``images``.
+        evaluate: images to tell accuracy on; ``None`` for the recipe's own number.
+        cut_head: whether decode may be moved out of the graph.
+        quick: each engine's defaults only, no search for settings.
+        fresh: whether to measure again what was measured before.
+        timeout_s: after which one run on the device counts as hung.
     """
 
     model: str
@@ -47,6 +55,14 @@ class DeployOptions:
     plan: BenchPlan | None = None
     accept_new: bool = False
     activate: bool = True
+    calibration: Path | None = None
+    calibration_count: int | None = None
+    labels: Path | None = None
+    evaluate: int | None = None
+    cut_head: bool = True
+    quick: bool = False
+    fresh: bool = False
+    timeout_s: float | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """Plain values for the run's folder, so that the run can be asked for again."""
@@ -63,6 +79,14 @@ class DeployOptions:
             "images": str(self.images) if self.images else None,
             "frames": self.frames,
             "activate": self.activate,
+            "calibration": str(self.calibration) if self.calibration else None,
+            "calibration_count": self.calibration_count,
+            "labels": str(self.labels) if self.labels else None,
+            "evaluate": self.evaluate,
+            "cut_head": self.cut_head,
+            "quick": self.quick,
+            "fresh": self.fresh,
+            "timeout_s": self.timeout_s,
         }
 
 

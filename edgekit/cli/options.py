@@ -115,4 +115,41 @@ _TRIAL: tuple[Decorator, ...] = (
         metavar="S",
         help="Measure at least S seconds.",
     ),
+    click.option(
+        "--calibration",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Images on which int8's ranges are observed; default: the recipe's.",
+    ),
+    click.option(
+        "--calibration-count",
+        type=click.IntRange(1, 100_000),
+        metavar="N",
+        help="On how many of them; default: the recipe's number.",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Labels of --images: COCO annotations (.json), or lines FILE LABEL.",
+    ),
+    click.option(
+        "--evaluate",
+        type=click.IntRange(1, 100_000),
+        metavar="N",
+        help="Tell accuracy on N images; default: the recipe's number, 20 if emulated.",
+    ),
+    click.option(
+        "--no-head-cut", is_flag=True, help="Leave the decoding of a detector in the graph."
+    ),
+    click.option(
+        "--quick", is_flag=True, help="Each engine's defaults only; search for no settings."
+    ),
+    click.option("--fresh", is_flag=True, help="Measure again what was measured before."),
+    click.option(
+        "--timeout",
+        type=Amount(1, 86_400),
+        metavar="S",
+        help="A run on the device that takes longer counts as hung; default: 600, emulated 3600.",
+    ),
 )

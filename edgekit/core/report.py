@@ -11,11 +11,16 @@ from edgekit.core.target import DeviceFacts
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner, and why it won, in words."""
+    """The winner, and why it won, in words.
+
+    ``missed`` are the goals that it does not reach: then it is the best there is, not good
+    enough.
+    """
 
     candidate: Candidate
     bundle: str
     reason: str
+    missed: tuple[str, ...] = ()
 
     def as_json(self) -> Mapping[str, Any]:
         """The choice under the names that scripts rely on."""
@@ -25,6 +30,7 @@ class Choice:
             "knobs": dict(self.candidate.knobs),
             "bundle": self.bundle,
             "reason": self.reason,
+            "missed": list(self.missed),
         }
 
 
@@ -55,8 +61,10 @@ class Transfer:
 class Report:
     """One deployment: every candidate, the choice, and what is active now.
 
-    ``valid`` is false where nothing measured deserves belief as a speed (an emulated device,
-    or a disturbed run).
+    ``best`` is the best candidate that passed the gate; ``chosen`` is the same one, or ``None``
+    where it misses a goal. ``pareto`` are the indices of those candidates that no other beats in
+    speed, accuracy and size at once. ``valid`` is false where nothing measured deserves belief
+    as a speed (an emulated device, or a disturbed run).
     """
 
     run_id: str
@@ -65,12 +73,18 @@ class Report:
     device_name: str
     facts: DeviceFacts
     candidates: tuple[CandidateResult, ...]
-    chosen: Choice | None
+    best: Choice | None
+    pareto: tuple[int, ...]
     active: Activation | None
     transfer: Transfer
     valid: bool
     run_dir: Path
     seconds: Mapping[str, float]
+
+    @property
+    def chosen(self) -> Choice | None:
+        """The winner, if it reaches every goal."""
+        return self.best if self.best and not self.best.missed else None
 
     def as_json(self) -> Mapping[str, Any]:
         """The report under the names that scripts rely on."""
@@ -81,6 +95,8 @@ class Report:
             "device": {"name": self.device_name, **asdict(self.facts)},
             "candidates": [row.as_json() for row in self.candidates],
             "chosen": self.chosen.as_json() if self.chosen else None,
+            "best": self.best.as_json() if self.best else None,
+            "pareto": list(self.pareto),
             "active": self.active.as_json() if self.active else None,
             "transfer": asdict(self.transfer),
             "valid": self.valid,

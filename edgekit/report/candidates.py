@@ -1,5 +1,7 @@
 """The table of candidates, and the lines below it."""
 
+from collections.abc import Iterator
+
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.measurement import Latency, OutputError
 from edgekit.core.report import Report
@@ -8,28 +10,40 @@ from edgekit.report.table import Column, Table
 _BYTES_PER_MB = 1e6
 _NONE = "-"
 
-_COLUMNS = (
-    Column("engine"),
-    Column("precision"),
-    Column("status"),
-    Column("MB", numeric=True),
-    Column("p50/p90/p99 ms", numeric=True),
-    Column("FPS", numeric=True),
-    Column("end-to-end ms", numeric=True),
-    Column("peak MB", numeric=True),
-    Column("agrees", numeric=True),
-    Column("output error"),
-)
+_TITLES = {"coco-map": "mAP50-95", "top1": "top-1", "text": "text", "agreement": "agrees"}
+
+
+def _columns(metric: str) -> tuple[Column, ...]:
+    return (
+        Column(""),
+        Column("engine"),
+        Column("precision"),
+        Column("status"),
+        Column("MB", numeric=True),
+        Column("p50/p90/p99 ms", numeric=True),
+        Column("FPS", numeric=True),
+        Column("end-to-end ms", numeric=True),
+        Column("peak MB", numeric=True),
+        Column(_TITLES.get(metric, metric), numeric=True),
+        Column("drop", numeric=True),
+        Column("output error"),
+    )
 
 
 def candidate_table(report: Report) -> Table:
     """One row per candidate. On an emulated device, times are left out: they mean nothing."""
-    return Table(_COLUMNS, tuple(_row(row) for row in report.candidates))
+    metrics = [row.accuracy.metric for row in report.candidates if row.accuracy]
+    columns = _columns(metrics[0] if metrics else "agreement")
+    return Table(
+        columns, tuple(_row(row, _mark(report, n)) for n, row in enumerate(report.candidates))
+    )
 
 
 def summary_lines(report: Report) -> tuple[str, ...]:
     """Remarks on rows, what was chosen and why, what is active, where the run's folder is."""
-    lines = [f"{row.candidate}: {row.reason}" for row in report.candidates if row.reason]
+    lines = [line for row in report.candidates for line in _remarks(row)]
+    if report.pareto:
+        lines.append("* nobody else is faster, more accurate and smaller at once")
     if report.facts.emulated:
         lines.append(
             "emulated: correctness only; times and FPS of an emulated processor mean nothing"
@@ -37,6 +51,9 @@ def summary_lines(report: Report) -> tuple[str, ...]:
     if report.chosen:
         chosen = report.chosen
         lines.append(f"chosen: {chosen.candidate} ({chosen.reason})")
+    elif report.best:
+        missed = ", ".join(report.best.missed)
+        lines.append(f"chosen: none; the best, {report.best.candidate}, misses {missed}")
     else:
         lines.append("chosen: none")
     if report.active and report.active.current:
@@ -52,11 +69,34 @@ def summary_lines(report: Report) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _row(row: CandidateResult) -> tuple[str, ...]:
+def _mark(report: Report, number: int) -> str:
+    chosen = report.chosen
+    if chosen and report.candidates[number].bundle == chosen.bundle:
+        return ">"
+    return "*" if number in report.pareto else ""
+
+
+def _remarks(row: CandidateResult) -> Iterator[str]:
+    """Give the settings that were found for a row, and what there is to say of it."""
+    candidate = row.candidate
+    settings = list(candidate.rewrites)
+    if candidate.quantisation:
+        kept = len(candidate.quantisation.float_layers)
+        floats = f", {kept} layers in float" if kept else ""
+        settings.append(f"calibrated by {candidate.quantisation.method}{floats}")
+    settings += [f"{name} {value}" for name, value in candidate.knobs]
+    if row.measurement and settings:
+        yield f"{candidate}: {', '.join(settings)}"
+    if row.reason:
+        yield f"{candidate}: {row.reason}"
+
+
+def _row(row: CandidateResult, mark: str) -> tuple[str, ...]:
     measured = row.measurement
     timed = measured if measured and not measured.emulated else None
     end_to_end = timed.end_to_end if timed else None
     return (
+        mark,
         row.candidate.engine,
         row.candidate.precision,
         row.status,
@@ -66,6 +106,7 @@ def _row(row: CandidateResult) -> tuple[str, ...]:
         _number(end_to_end.p50 if end_to_end else None),
         _mega(measured.memory_peak_bytes if measured else None),
         _number(row.accuracy.value if row.accuracy else None, 4),
+        _number(row.accuracy.drop if row.accuracy else None, 4),
         _error(row.error),
     )
 

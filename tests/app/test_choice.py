@@ -1,4 +1,6 @@
-from edgekit.app.choice import choose, missed_goals
+from dataclasses import replace
+
+from edgekit.app.choice import choose, missed_goals, pareto
 from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.goal import parse_goal
 from edgekit.core.measurement import Accuracy, Latency, Measurement, OutputError
@@ -52,8 +54,47 @@ def test_only_rows_that_passed_are_eligible():
     assert choose([], ()) is None
 
 
-def test_missed_goal_excludes():
+def test_a_missed_goal_is_named_and_the_best_is_told_all_the_same():
     slow = row("ncnn", p50=200.0)
     goals = (parse_goal("fps >= 10"), parse_goal("size_mb <= 1"))
-    assert choose([slow], goals) is None
+    choice = choose([slow], goals)
+    assert choice is not None
+    assert choice.missed == ("fps >= 10",)
     assert missed_goals(slow, goals) == (goals[0],)
+
+
+def test_goals_count_in_order_of_priority():
+    small = row("ncnn", p50=200.0, size=1000)
+    fast = row("onnxruntime", p50=10.0, size=9_000_000)
+    goals = (parse_goal("size_mb <= 1"), parse_goal("fps >= 50"))
+    assert choose([small, fast], goals).bundle == "bundle-ncnn"
+    assert choose([small, fast], goals[::-1]).bundle == "bundle-onnxruntime"
+
+
+def test_rounds_decide_what_is_a_tie():
+    def timed(engine, rounds, drop):
+        samples = tuple(ns for each in rounds for ns in each)
+        plain = row(engine, p50=sorted(samples)[len(samples) // 2] / 1e6, drop=drop)
+        counts = tuple(len(each) for each in rounds)
+        measured = replace(plain.measurement, samples_ns=samples, rounds=counts)
+        return replace(plain, measurement=measured)
+
+    # Five per cent apart in every round: no tie, however much the device drifts meanwhile.
+    drift = (1.0, 1.4, 2.0, 1.2, 3.0)
+    fast = timed("ncnn", [[round(10e6 * d)] * 3 for d in drift], drop=0.009)
+    slow = timed("onnxruntime", [[round(10.5e6 * d)] * 3 for d in drift], drop=0.0)
+    assert choose([fast, slow], ()).bundle == "bundle-ncnn"
+    # Now one, now the other is quicker: a tie, and the more accurate wins.
+    noisy = timed("onnxruntime", [[round(10e6 * d)] * 3 for d in drift[::-1]], drop=0.0)
+    choice = choose([fast, noisy], ())
+    assert choice.bundle == "bundle-onnxruntime"
+    assert "tie" in choice.reason
+
+
+def test_pareto_holds_the_fastest_the_smallest_and_the_most_accurate():
+    fast = row("ncnn", p50=5.0, drop=0.009, size=3000)
+    accurate = row("onnxruntime", p50=10.0, size=3000)
+    small = row("mnn", p50=20.0, drop=0.005, size=900)
+    beaten = row("openvino", p50=11.0, drop=0.001, size=4000)
+    refused = row("tflite", p50=1.0, status="gate")
+    assert pareto([fast, beaten, accurate, refused, small]) == (0, 2, 4)

@@ -1,0 +1,211 @@
+"""One row of a race, from its first build to its last measurement. What breaks ends its lane."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from edgekit.app.arena import Arena, in_one_line
+from edgekit.app.bundles import Feasible
+from edgekit.app.entries import Entry, Timing, compare, enter, evaluate, time_once
+from edgekit.bench.latency import disturbance, frames_per_second, summarise
+from edgekit.core.candidate import Candidate, CandidateResult
+from edgekit.core.errors import EngineError, MeasurementInvalidError, ModelError
+from edgekit.core.measurement import Accuracy, BenchPlan, Measurement
+from edgekit.core.names import Status
+
+_NS_PER_MS = 1e6
+_NAMED = 3
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Lane:
+    """Engine and precision; what it is built and run with is found out on the way.
+
+    Attributes:
+        plan: how it can be built and run here; its candidate holds the settings found so far.
+        row: what is known of it; ``status`` other than ``ok`` ends the lane, except ``gate``,
+            which is still measured so that the table can tell.
+        notes: remarks for the row, in the order in which they arose.
+        agreed: how far its answers agreed with the float reference's on the frames.
+    """
+
+    arena: Arena
+    plan: Feasible
+    row: CandidateResult
+    notes: list[str] = field(default_factory=list)
+    agreed: float = 0.0
+    _entries: dict[Candidate, Entry] = field(default_factory=dict)
+    _turns: list[Timing] = field(default_factory=list)
+
+    @property
+    def candidate(self) -> Candidate:
+        """Engine, precision and the settings found so far."""
+        return self.row.candidate
+
+    @property
+    def running(self) -> bool:
+        """Whether there is any use in going on."""
+        return self.row.status in {"ok", "gate"}
+
+    def set(self, candidate: Candidate) -> None:
+        """Go on with other settings."""
+        self.row = replace(self.row, candidate=candidate)
+
+    def build(self) -> None:
+        """Build the candidate as it is set."""
+        entry = self._attempt(lambda: self._entry(self.candidate))
+        if entry is not None:
+            self.row = replace(self.row, size_bytes=entry.bundle.size_bytes)
+
+    def cost(self, candidate: Candidate, plan: BenchPlan) -> float:
+        """Measure other settings briefly: the median in ms, infinite where they fail."""
+        try:
+            timing = time_once(self.arena, self._entry(candidate), candidate.knobs, plan, 0)
+            return summarise(timing.model_ns).p50
+        except (EngineError, MeasurementInvalidError, ModelError) as error:
+            self.notes.append(f"{_settings(candidate)}: {in_one_line(error)}")
+            return math.inf
+
+    def judge(self) -> None:
+        """Compare outputs with the float reference and apply the gate, on the device."""
+        found = self._attempt(lambda: self._judged(self._entry(self.candidate)))
+        if found is None:
+            return
+        limit = self.arena.limits.max_drop
+        reason = gate_reason(found, limit, emulated=self.arena.emulated)
+        self.row = replace(self.row, accuracy=found, status="gate" if reason else "ok")
+        if reason:
+            self.notes.append(reason)
+            self._attempt(self._name_the_worst)
+        elif found.interval is not None and found.verdict(limit) == "undecided":
+            self.notes.append(undecided(found, limit))
+
+    def measure(self, plan: BenchPlan, turn: int) -> None:
+        """Take one turn of the last measurement."""
+        entry = self._entry(self.candidate)
+        timing = self._attempt(
+            lambda: time_once(self.arena, entry, self.candidate.knobs, plan, turn)
+        )
+        if timing is not None:
+            self._turns.append(timing)
+
+    def finish(self) -> CandidateResult:
+        """Assemble the bundle with its knobs, sum up the turns, and return the row."""
+        if self.running and self._turns:
+            self._attempt(self._sum_up)
+        return replace(self.row, reason="; ".join(dict.fromkeys(self.notes)))
+
+    def entry(self) -> Entry:
+        """Return the candidate as it is to be deployed, knobs and all."""
+        entry = self._entry(self.candidate)
+        bundle = replace(entry.bundle, knobs=self.candidate.knobs)
+        return Entry(self.candidate, bundle)
+
+    def _entry(self, candidate: Candidate) -> Entry:
+        # Knobs are turned at run time: candidates that differ in them alone share their files.
+        built = replace(candidate, knobs=self.plan.candidate.knobs)
+        if built not in self._entries:
+            self._entries[built] = enter(self.arena, self.plan, built)
+        return self._entries[built]
+
+    def _judged(self, entry: Entry) -> Accuracy:
+        knobs = self.candidate.knobs
+        error, agreement = compare(self.arena, entry, knobs)
+        self.row = replace(self.row, error=error)
+        self.agreed = agreement.value
+        return evaluate(self.arena, entry, knobs) or agreement
+
+    def _name_the_worst(self) -> None:
+        """Say which layers lose most, where int8 is what the gate refused."""
+        from edgekit.app.quantise import layer_losses
+
+        how = self.candidate.quantisation
+        if how is None:
+            return
+        rewrites = self.candidate.rewrites
+        calibration = self.arena.calibration(rewrites)
+        losses = layer_losses(
+            self.arena.variant(rewrites), calibration, how.method, self.arena.emit
+        )
+        worst = [layer for layer in losses.layers if layer.name not in how.float_layers]
+        named = "; ".join(
+            f"{layer.name} ({layer.operator}, {layer.decibels:.0f} dB in {layer.suffers})"
+            for layer in worst[:_NAMED]
+        )
+        self.notes.append(f"layers that lose most: {named}")
+
+    def _sum_up(self) -> None:
+        samples = tuple(ns for turn in self._turns for ns in turn.model_ns)
+        whole = tuple(ns for turn in self._turns for ns in turn.end_to_end_ns)
+        loads = [turn.load_ns for turn in self._turns if turn.load_ns is not None]
+        peaks = [t.memory_peak_bytes for t in self._turns if t.memory_peak_bytes is not None]
+        emulated = self.arena.emulated
+        measured = Measurement(
+            model=summarise(samples),
+            end_to_end=summarise(whole) if whole else None,
+            fps=None if emulated else frames_per_second(samples),
+            memory_peak_bytes=max(peaks, default=None),
+            load_ms=min(loads) / _NS_PER_MS if loads else None,
+            emulated=emulated,
+            samples_ns=samples,
+            end_to_end_samples_ns=whole,
+            versions=self._turns[-1].versions,
+            rounds=tuple(len(turn.model_ns) for turn in self._turns),
+            measured_at_s=max(turn.measured_at_s for turn in self._turns),
+        )
+        self.row = replace(self.row, measurement=measured, bundle=self.entry().bundle.identity)
+        if not emulated and (words := disturbance(measured.model)):
+            self.notes.append(words)
+
+    def _attempt(self, work: Callable[[], Answer]) -> Answer | None:
+        """Do a part of the lane's work; what breaks ends the lane, and nothing else."""
+        try:
+            return work()
+        except (EngineError, ModelError) as error:
+            self.end("failed", in_one_line(error))
+        except MeasurementInvalidError as error:
+            self.end("invalid", in_one_line(error))
+        return None
+
+    def end(self, status: Status, reason: str) -> None:
+        """End the lane: it takes no further part."""
+        self.row = replace(self.row, status=status)
+        self.notes.append(reason)
+
+
+def gate_reason(accuracy: Accuracy, limit: float, *, emulated: bool) -> str:
+    """Return why the gate refuses a candidate, empty if it does not.
+
+    On an emulated device a few images are all that time allows, and their mean drop is mostly
+    chance: there only what is surely too much is refused.
+    """
+    surely = accuracy.interval is None or accuracy.verdict(limit) == "fail"
+    if accuracy.drop <= limit or (emulated and not surely):
+        return ""
+    words = f"{accuracy.metric} {accuracy.value:.4f}: a drop of {accuracy.drop:.4f}"
+    return f"{words}{_interval(accuracy)}, more than {limit:g}"
+
+
+def undecided(accuracy: Accuracy, limit: float) -> str:
+    """Say that the images cannot tell whether the drop is within the limit."""
+    needed = accuracy.images_needed
+    more = f"; about {needed} images would" if needed else ""
+    return (
+        f"undecided: a drop of {accuracy.drop:.4f}{_interval(accuracy)} on {accuracy.images} "
+        f"images does not settle whether it is within {limit:g}{more}"
+    )
+
+
+def _interval(accuracy: Accuracy) -> str:
+    if accuracy.interval is None:
+        return ""
+    low, high = accuracy.interval
+    return f" ({low:+.4f} to {high:+.4f})"
+
+
+def _settings(candidate: Candidate) -> str:
+    turned = [f"{name} {value}" for name, value in candidate.knobs]
+    return ", ".join([*candidate.rewrites, *turned]) or "as it is"
