@@ -218,10 +218,15 @@ def _quantisation(raw: Mapping[str, Any] | None) -> Quantisation | None:
 
 
 def _load(script: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("engine_build", script)
+    """Import a file as a package of its own: ``from .build_int8 import`` finds its neighbours."""
+    name = f"edgekit_{script.stem}"
+    spec = importlib.util.spec_from_file_location(
+        name, script, submodule_search_locations=[str(script.parent)]
+    )
     if spec is None or spec.loader is None:
         raise RuntimeError(f"{script} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
