@@ -33,7 +33,17 @@ HOST = {
         "protobuf==7.36.2",
         "typing-extensions==4.16.0",
     ),
-    "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    # onnx, to know layers by their weights.
+    "ncnn": (
+        "ncnn==1.0.20261020",
+        "pnnx==20261020",
+        "onnxruntime==1.31.1",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "ml-dtypes==0.6.0",
+        "protobuf==7.36.2",
+        "typing-extensions==4.16.0",
+    ),
     "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
     # What nncf imports to quantise for OpenVINO. Never openvino-telemetry, which it declares:
     # without it nncf sends nothing.
