@@ -1,4 +1,4 @@
-"""Write the hash-locked requirement files of every engine.
+"""Write the hash-locked requirement files of every engine, and of the toolboxes of no engine.
 
     python scripts/lock_engines.py [ENGINE ...]
 
@@ -17,7 +17,8 @@ from pathlib import Path
 
 import uv
 
-ENGINES = Path(__file__).resolve().parents[1] / "edgekit" / "engines"
+PACKAGE = Path(__file__).resolve().parents[1] / "edgekit"
+ENGINES = PACKAGE / "engines"
 PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 # Wheel platforms that the package index tells apart, the more frugal first: a version that only
 # newer libcs can take is locked where there is no other. Older libcs take what they can.
@@ -80,6 +81,8 @@ HOST = {
         "typing-extensions==4.16.0",
     ),
 }
+# Toolboxes that belong to no engine: edgekit/toolbox/<name>.txt.
+TOOLBOXES = {"zig": ("ziglang==0.17.1",)}
 # The Python that locks are made for: where a package declares a newer one than it needs.
 HOST_PYTHON = {"tflite": "3.12"}
 BOARD = {
@@ -154,7 +157,11 @@ def board_lock(package: str) -> str:
 
 
 def main() -> None:
-    """Lock the engines named on the command line, or all."""
+    """Lock the engines named on the command line; without a name all, and the other toolboxes."""
+    for name, requirements in TOOLBOXES.items() if len(sys.argv) == 1 else ():
+        lock = compile_lock(requirements, "--python-version", "3.11", "--universal")
+        (PACKAGE / "toolbox" / f"{name}.txt").write_text(lock, encoding="utf-8")
+        print(f"{name}: {name}.txt written")
     for engine in sys.argv[1:] or sorted(HOST):
         folder = ENGINES / engine
         python = HOST_PYTHON.get(engine, "3.11")

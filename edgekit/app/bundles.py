@@ -81,6 +81,7 @@ def assemble(
         EngineError: the toolbox, the build or the board's wheels are not to be had.
     """
     from edgekit.toolbox.build import build
+    from edgekit.toolbox.native import native_steps
     from edgekit.toolbox.runner_pack import pack_runner
     from edgekit.toolbox.wheels import resolve
 
@@ -94,6 +95,8 @@ def assemble(
         emit=emit,
     )
     runtime = resolve(plan.runtime, facts, emit=emit)
+    steps = native_steps(target.architecture, emit=emit)
+    ours = (pack_runner(plan.engine), *((steps,) if steps else ()))
     return Bundle(
         name=model.name,
         engine=candidate.engine,
@@ -101,7 +104,7 @@ def assemble(
         target=target.name,
         architecture=target.architecture,
         compatible=target.compatible,
-        files=(*files, pack_runner(plan.engine)),
+        files=(*files, *ours),
         runtime=runtime,
         job_json=_job(plan.engine, model),
         knobs=candidate.knobs,

@@ -10,6 +10,9 @@ from typing import Any
 from edgekit.core.names import Architecture, EngineName, Precision
 
 MANIFEST_FORMAT = 1
+# What edgekit adds to an engine's files (edgekit.toolbox.runner_pack and native).
+RUNNER_FILE = "runner.pyz"
+STEPS_FILE = "libsteps.so"
 
 
 @dataclass(frozen=True)
@@ -101,5 +104,6 @@ class Bundle:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the engine's own files, without runner and runtime."""
-        return sum(file.size_bytes for file in self.files if not file.path.endswith(".pyz"))
+        """Size of the engine's own files, without what edgekit adds and without the runtime."""
+        ours = (RUNNER_FILE, STEPS_FILE)
+        return sum(file.size_bytes for file in self.files if file.path not in ours)

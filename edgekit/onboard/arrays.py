@@ -4,7 +4,7 @@ Also the one name for an array in annotations, on every NumPy that boards carry.
 """
 
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -63,11 +63,7 @@ class Quantised(namedtuple("Quantised", "values scale zero_point layout")):
     def to_float(self) -> Array:
         """The values as ``float32`` in the model's own order, contiguous."""
         values = self.values.transpose(_CHANNELS_FIRST) if self._moved else self.values
-        real = np.array(values, np.float32, order="C")
-        if self.scale is not None:
-            real -= np.float32(self.zero_point)
-            real *= np.float32(self.scale)
-        return real
+        return np.ascontiguousarray(dequantised(values, self.scale, self.zero_point))
 
 
 def to_form(array: Array, form: Form) -> Array:
@@ -84,6 +80,15 @@ def to_form(array: Array, form: Form) -> Array:
     levels = np.asarray(array, np.float32) / np.float32(form.scale)
     levels += np.float32(form.zero_point)
     return quantised(levels, form.dtype)
+
+
+def dequantised(levels: Array, scale: Optional[float], zero_point: Optional[int]) -> Array:
+    """Integers, or floats where ``scale`` is ``None``, -> a ``float32`` array of its own."""
+    real = levels.astype(np.float32)
+    if scale is not None:
+        real -= np.float32(zero_point or 0)
+        real *= np.float32(scale)
+    return real
 
 
 def quantised(levels: Array, dtype: str) -> Array:

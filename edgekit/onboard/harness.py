@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from edgekit.onboard import native
 from edgekit.onboard.arrays import Array, Quantised
 from edgekit.onboard.cores import memory_peak_bytes, usable_cores, use_cores
 from edgekit.onboard.faults import RunFailedError, in_words
@@ -75,6 +76,8 @@ class _Run:
         self._job = job
         self._output_folder = job["output"]
         description = job["job"]
+        # Before any step is made: a step keeps to what was there when it was.
+        self._steps = _take_up_native(os.path.join(job["folder"], native.FILE_NAME))
         self._specs = description["outputs"]
         self._postprocess = make_postprocess(
             description["postprocess"], job.get("postprocess_parameters")
@@ -110,7 +113,12 @@ class _Run:
         model_ns, end_to_end_ns = [], []  # type: Tuple[List[int], List[int]]
         if self._job["kind"] in ("bench", "time"):
             model_ns, end_to_end_ns = self._bench(frames)
-        versions = {"python": platform.python_version(), "numpy": np.__version__}
+        versions = {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "steps": self._steps,
+        }
+        versions["steps"] = self._steps
         versions.update(self._session.versions())
         return {
             "model_ns": model_ns,
@@ -206,6 +214,17 @@ class _Run:
             raise RunFailedError(
                 "inference failed while it was timed: %s" % in_words(error)
             ) from error
+
+
+def _take_up_native(path: str) -> str:
+    """Let the steps be native if they can; the answer says what they are."""
+    if not os.path.exists(path):
+        native.put_down()
+        return "numpy"
+    hindered = native.take_up(path)
+    if hindered:
+        sys.stderr.write("warning: the steps are NumPy's, and slower: %s\n" % hindered)
+    return "numpy" if hindered else "native"
 
 
 def _load_frame(path: str) -> Frame:

@@ -9,11 +9,10 @@ from typing import Final
 
 import edgekit
 from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
-from edgekit.core.bundle import BundleFile
+from edgekit.core.bundle import RUNNER_FILE, BundleFile
 from edgekit.core.contracts import Engine
 from edgekit.core.errors import EngineError
 
-RUNNER_NAME: Final = "runner.pyz"
 _LAYOUT: Final = 1
 # The oldest moment a zip can hold: contents alone decide the bytes.
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -42,10 +41,10 @@ def pack_runner(engine: Engine) -> BundleFile:
     cache = KeyedCache(cache_root() / "runners")
 
     def fill(folder: Path) -> None:
-        (folder / RUNNER_NAME).write_bytes(_zip(members))
+        (folder / RUNNER_FILE).write_bytes(_zip(members))
 
-    path = cache.build(key, fill, subject="the runner") / RUNNER_NAME
-    return BundleFile(RUNNER_NAME, sha256_of(path), path.stat().st_size, path)
+    path = cache.build(key, fill, subject="the runner") / RUNNER_FILE
+    return BundleFile(RUNNER_FILE, sha256_of(path), path.stat().st_size, path)
 
 
 def _members(engine: Engine) -> dict[str, bytes]:

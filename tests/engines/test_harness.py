@@ -83,7 +83,8 @@ def test_bench_gives_samples_outputs_and_versions(run, tmp_path):
     assert len(result["model_ns"]) == 4
     assert len(result["end_to_end_ns"]) == 4
     assert all(sample >= 0 for sample in result["model_ns"])
-    assert set(result["versions"]) == {"session", "numpy", "python"}
+    assert set(result["versions"]) == {"session", "numpy", "python", "steps"}
+    assert result["versions"]["steps"] == "numpy"
     assert result["memory_peak_bytes"] > 1 << 20
     second = result["outputs"][1]
     assert (second["frame"], second["name"], second["shape"]) == (1, "y", [1, 2])
@@ -200,6 +201,14 @@ def test_image_step_feeds_the_form_that_the_session_names(run, tmp_path, own_lay
     assert got.shape == real.transpose(0, 2, 3, 1).shape
     assert got.dtype == np.uint8
     assert np.abs(got - real.transpose(0, 2, 3, 1) * 255).max() <= 0.501
+
+
+def test_library_that_does_not_load_is_told_and_the_steps_are_numpys(run, tmp_path):
+    (tmp_path / "libsteps.so").write_bytes(b"of another machine")
+    status, result, printed = run(kind="infer")
+    assert status == 0
+    assert result["versions"]["steps"] == "numpy"
+    assert "the steps are NumPy's" in printed.err
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ def locks(tracked, root):
         file
         for file in tracked
         if file.suffix == ".txt"
-        and {"requirements", "engines", "recipes"} & set(file.relative_to(root).parts)
+        and {"requirements", "engines", "recipes", "toolbox"} & set(file.relative_to(root).parts)
         and "==" in file.read_text(encoding="utf-8")
     ]
     assert root / "requirements" / "dev.txt" in found
+    assert root / "edgekit" / "toolbox" / "zig.txt" in found
     return found
 
 

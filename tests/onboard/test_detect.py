@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from edgekit.onboard.arrays import Form, Quantised, to_form
 from edgekit.onboard.steps import POSTPROCESS
-from edgekit.onboard.steps.detect import non_maximum_suppression, sigmoid
+from edgekit.onboard.steps.detect import sigmoid
+from edgekit.onboard.steps.suppress import non_maximum_suppression
 
 ANCHORS = [
     [10, 13, 16, 30, 33, 23],

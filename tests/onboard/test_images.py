@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.onboard.steps import PREPROCESS
+from edgekit.onboard.steps.bilinear import bilinear
 from edgekit.onboard.steps.geometry import Fit, place, to_frame
-from edgekit.onboard.steps.images import bilinear
 
 _EDGES = st.integers(1, 90)
 _SHAPES = [

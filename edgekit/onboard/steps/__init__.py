@@ -8,6 +8,9 @@ frame; a made step holds no state that changes, so it may be called from many th
     tensors = preprocess(frame)  # frame: uint8[H, W, 3], RGB
     answers = postprocess(outputs, frame.shape)  # outputs: name -> ndarray
 
+Image steps and both YOLOv5 steps are made in C where ``edgekit.onboard.native`` has taken up a
+library; NumPy is the reference and gives the same.
+
 A factory raises ``ValueError`` for a parameter that is missing, unknown or of the wrong kind.
 The postprocess works out by itself, from the frame's shape and its own ``size`` and ``fit``, how
 the frame was placed on the model's input: give it the same values as the preprocess step.

@@ -1,21 +1,27 @@
-"""YOLOv5's outputs to boxes: decode, threshold, non-maximum suppression.
+"""YOLOv5's outputs to boxes: decode, threshold, then suppression (``suppress``).
 
 Source of the decode: https://github.com/ultralytics/yolov5/blob/v7.0/models/yolo.py (Detect).
 """
 
 from collections import namedtuple
 from math import floor, log
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from edgekit.onboard.arrays import Answers, Array, Postprocess, Quantised, Tensors
-from edgekit.onboard.steps.geometry import place, read_fit, to_frame
+from edgekit.onboard import native
+from edgekit.onboard.arrays import Answers, Array, Postprocess, Quantised, Tensors, dequantised
+from edgekit.onboard.steps.geometry import Fit, read_fit
 from edgekit.onboard.steps.parameters import Parameters
+from edgekit.onboard.steps.suppress import MAX_CANDIDATES, answers
 from edgekit.onboard.steps.tensor import only_output
 
+if TYPE_CHECKING:
+    from edgekit.onboard.native.detect import Detector
+
 _BOX_FIELDS = 5  # x, y, w, h, objectness
-_MAX_CANDIDATES = 30000  # into NMS; Source: yolov5 v7.0 utils/general.py, max_nms
+
+_Head = Tuple[Union[Array, Quantised], int, Array]  # its stride and its anchors' sizes in pixels
 
 
 class _Rules(namedtuple("_Rules", "fit score_threshold iou_threshold max_detections multi_label")):
@@ -43,13 +49,18 @@ def yolov5(values: Mapping[str, Any]) -> Postprocess:
     rules = _read_rules(parameters)
     output = parameters.word("output", None)
     parameters.finish()
+    detector = _detector(rules)
 
     def run(outputs: Tensors, frame_shape: Sequence[int]) -> Answers:
         rows = np.asarray(only_output(outputs, output), np.float32)
         if rows.ndim != 3 or rows.shape[0] != 1 or rows.shape[2] <= _BOX_FIELDS:  # noqa: PLR2004
             raise ValueError(f"yolov5 needs float32[1, N, 5 + C], not {list(rows.shape)}")
         rows = rows[0]
-        return _answers(rows[rows[:, 4] > rules.score_threshold], rules, frame_shape)
+        if detector is not None:
+            return detector.rows(rows, frame_shape)
+        rows = rows[rows[:, 4] > rules.score_threshold]
+        row, scores, kinds = _labels(rows[:, _BOX_FIELDS:] * rows[:, 4:5], rules)
+        return answers(_corners(rows[row, :4]), scores, kinds, rules, frame_shape)
 
     return run
 
@@ -63,49 +74,88 @@ def yolov5_heads(values: Mapping[str, Any]) -> Postprocess:
     parameters.finish()
     if len(anchors) != len(strides):
         raise ValueError(f"{len(anchors)} rows of anchors for {len(strides)} strides")
+    detector = _detector(rules)
+    bound = _logit_bound(rules.score_threshold)
 
     def run(outputs: Tensors, frame_shape: Sequence[int]) -> Answers:
-        grids = _by_grid(outputs)
-        rows = []
-        for stride, anchor in zip(strides, anchors):
-            grid = (rules.fit.height // stride, rules.fit.width // stride)
-            if grid not in grids:
-                raise ValueError(f"no head of {grid[0]} x {grid[1]} cells among {sorted(grids)}")
-            rows.append(_decode_head(grids[grid], stride, anchor, rules.score_threshold))
-        return _answers(np.concatenate(rows), rules, frame_shape)
+        heads = _heads(outputs, rules.fit, strides, anchors)
+        if detector is not None:
+            return detector.heads(heads, bound, frame_shape)
+        found = [_decode_head(*head, bound, rules) for head in heads]
+        boxes, scores, kinds = (np.concatenate(parts) for parts in zip(*found))
+        return answers(boxes, scores, kinds, rules, frame_shape)
 
     return run
 
 
-def _by_grid(outputs: Mapping[str, Any]) -> Mapping[Tuple[int, int], Any]:
-    # Engines name and order outputs as they like; a head is known by its grid.
-    return {tuple(head.shape[-2:]): head for head in outputs.values() if len(head.shape) > 1}
+def _detector(rules: _Rules) -> "Optional[Detector]":
+    library = native.taken_up()
+    if library is None:
+        return None
+    from edgekit.onboard.native.detect import Detector
+
+    return Detector(library, rules, MAX_CANDIDATES)
+
+
+def _logit_bound(score_threshold: float) -> float:
+    """What a logit must exceed for its logistic to reach the threshold.
+
+    The score is objectness times a probability, so either alone bounds it; most cells end here,
+    before anything is decoded. The margin covers the logistic's own rounding.
+    """
+    return log(score_threshold / (1 - score_threshold)) - 1e-3
+
+
+def _heads(
+    outputs: Mapping[str, Any], fit: Fit, strides: Sequence[int], anchors: Sequence[Array]
+) -> List[_Head]:
+    """Find the head of each stride.
+
+    Engines name and order outputs as they like; a head is known by its grid.
+    """
+    grids = {tuple(head.shape[-2:]): head for head in outputs.values() if len(head.shape) > 1}
+    heads = []
+    for stride, sizes in zip(strides, anchors):
+        grid = (fit.height // stride, fit.width // stride)
+        if grid not in grids:
+            raise ValueError(f"no head of {grid[0]} x {grid[1]} cells among {sorted(grids)}")
+        shape = tuple(grids[grid].shape)
+        fields, rest = divmod(shape[1] if len(shape) == 4 else 0, len(sizes))  # noqa: PLR2004
+        if shape[0] != 1 or rest or fields <= _BOX_FIELDS:
+            raise ValueError(
+                f"a head of shape {list(shape)} is not [1, {len(sizes)} * (5 + classes), h, w]"
+            )
+        heads.append((grids[grid], stride, sizes))
+    return heads
 
 
 def _decode_head(
-    head: Union[Array, Quantised], stride: int, anchors: Array, score_threshold: float
-) -> Array:
-    """Decode the cells of one head whose objectness passes: ``float32[N, 5 + C]``."""
+    head: Union[Array, Quantised], stride: int, anchors: Array, bound: float, rules: _Rules
+) -> Tuple[Array, Array, Array]:
+    """Decode what passes of one head: boxes ``float32[N, 4]``, scores, classes."""
     grid_height, grid_width = head.shape[-2:]
     cells, scale, zero_point = _cells(head, len(anchors), grid_height * grid_width)
-    # The score is objectness times a probability, so objectness alone bounds it; most cells
-    # end here, before anything is decoded. The margin covers the sigmoid's own rounding.
-    bound = log(score_threshold / (1 - score_threshold)) - 1e-3
-    if scale is None:
-        passes = cells[:, 4] > np.float32(bound)
+    level = np.float32(bound) if scale is None else floor(bound / scale + zero_point)
+    anchor, cell = np.nonzero(cells[:, 4] > level)
+    raw = cells[anchor, :, cell]
+
+    def share(levels: Array) -> Array:
+        return sigmoid(dequantised(levels, scale, zero_point))
+
+    objectness = share(raw[:, 4])
+    if rules.multi_label:
+        row, scores, kinds = _labels(share(raw[:, _BOX_FIELDS:]) * objectness[:, None], rules)
     else:
-        passes = cells[:, 4] > floor(bound / scale + zero_point)
-    anchor, cell = np.nonzero(passes)
-    raw = cells[anchor, :, cell].astype(np.float32)
-    if scale is not None:
-        raw = (raw - np.float32(zero_point)) * np.float32(scale)
-    rows = sigmoid(raw)
-    keep = rows[:, 4] > score_threshold
-    rows, anchor, cell = rows[keep], anchor[keep], cell[keep]
+        # Among raw values: the logistic can make equals of two that are not.
+        kinds = raw[:, _BOX_FIELDS:].argmax(axis=1)
+        scores = share(raw[np.arange(len(raw)), _BOX_FIELDS + kinds]) * objectness
+        row = np.flatnonzero(scores > rules.score_threshold)
+        scores, kinds = scores[row], kinds[row]
+    shares, anchor, cell = share(raw[row, :4]), anchor[row], cell[row]
     corner = np.stack([cell % grid_width, cell // grid_width], axis=1).astype(np.float32)
-    rows[:, :2] = (rows[:, :2] * 2 + (corner - np.float32(0.5))) * np.float32(stride)
-    rows[:, 2:4] = (rows[:, 2:4] * 2) ** 2 * anchors[anchor]
-    return rows
+    shares[:, :2] = (shares[:, :2] * 2 + (corner - np.float32(0.5))) * np.float32(stride)
+    shares[:, 2:] = (shares[:, 2:] * 2) ** 2 * anchors[anchor]
+    return _corners(shares), scores, kinds
 
 
 def _cells(
@@ -127,58 +177,18 @@ def sigmoid(values: Array) -> Array:
     return np.where(values < 0, small, np.float32(1)) / (small + np.float32(1))
 
 
-def _answers(rows: Array, rules: _Rules, frame_shape: Sequence[int]) -> Answers:
-    """Decoded candidates ``float32[N, 5 + C]`` to the list of detections."""
-    scores = rows[:, _BOX_FIELDS:] * rows[:, 4:5]
+def _labels(scores: Array, rules: _Rules) -> Tuple[Array, Array, Array]:
+    """Scores ``float32[N, C]`` -> row, score and class of all that pass."""
     if rules.multi_label:
-        row, kind = np.nonzero(scores > rules.score_threshold)
-        best = scores[row, kind]
-    else:
-        kind = scores.argmax(axis=1)
-        best = scores[np.arange(len(scores)), kind]
-        row = np.flatnonzero(best > rules.score_threshold)
-        kind, best = kind[row], best[row]
-    order = np.argsort(-best, kind="mergesort")[:_MAX_CANDIDATES]
-    row, kind, best = row[order], kind[order], best[order]
-    half = rows[row, 2:4] / 2
-    boxes = np.concatenate([rows[row, :2] - half, rows[row, :2] + half], axis=1)
-    kept = non_maximum_suppression(boxes, best, kind, rules.iou_threshold, rules.max_detections)
-    placed = to_frame(boxes[kept], place(rules.fit, frame_shape), frame_shape)
-    return [
-        [float(edge) for edge in box] + [float(best[index]), float(kind[index])]
-        for box, index in zip(placed, kept)
-    ]
+        row, kinds = np.nonzero(scores > rules.score_threshold)
+        return row, scores[row, kinds], kinds
+    kinds = scores.argmax(axis=1)
+    best = scores[np.arange(len(scores)), kinds]
+    row = np.flatnonzero(best > rules.score_threshold)
+    return row, best[row], kinds[row]
 
 
-def non_maximum_suppression(
-    boxes: Array, scores: Array, classes: Array, iou_threshold: float, max_detections: int
-) -> List[int]:
-    """Greedy suppression, each class apart.
-
-    Args:
-        boxes: ``float32[N, 4]``, x0, y0, x1, y1.
-        scores: ``float32[N]``.
-        classes: ``int[N]``.
-        iou_threshold: a box whose IoU with a better one of its class is above this goes.
-        max_detections: stop after so many.
-
-    Returns:
-        Indices of the boxes that stay, by falling score; of equal scores the lower index first.
-    """
-    rest = np.argsort(-scores, kind="mergesort")
-    # Contiguous columns: the loop reads them many times.
-    x0, y0, x1, y1 = np.ascontiguousarray(boxes[rest].T)
-    areas = (x1 - x0) * (y1 - y0)
-    kinds = np.asarray(classes)[rest]
-    kept: List[int] = []
-    while len(rest) and len(kept) < max_detections:
-        kept.append(int(rest[0]))
-        across = np.minimum(x1[0], x1[1:]) - np.maximum(x0[0], x0[1:])
-        down = np.minimum(y1[0], y1[1:]) - np.maximum(y0[0], y0[1:])
-        shared = np.maximum(across, 0) * np.maximum(down, 0)
-        # As a product, so that two boxes without area divide nothing by zero.
-        stays = shared <= iou_threshold * (areas[0] + areas[1:] - shared)
-        stays |= kinds[1:] != kinds[0]
-        rest, kinds, areas = rest[1:][stays], kinds[1:][stays], areas[1:][stays]
-        x0, y0, x1, y1 = x0[1:][stays], y0[1:][stays], x1[1:][stays], y1[1:][stays]
-    return kept
+def _corners(centred: Array) -> Array:
+    """Boxes x, y, w, h -> x0, y0, x1, y1."""
+    half = centred[:, 2:] / 2
+    return np.concatenate([centred[:, :2] - half, centred[:, :2] + half], axis=1)

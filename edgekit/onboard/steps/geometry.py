@@ -75,6 +75,16 @@ def _resized(fit: Fit, frame_height: int, frame_width: int) -> Tuple[int, int]:
     return max(1, round(frame_height * ratio)), max(1, round(frame_width * ratio))
 
 
+def window(fit: Fit, placement: Placement) -> Tuple[int, int, int, int]:
+    """The part of the input that the frame fills: top, bottom, left, right."""
+    return (
+        max(0, placement.top),
+        min(fit.height, placement.top + placement.height),
+        max(0, placement.left),
+        min(fit.width, placement.left + placement.width),
+    )
+
+
 def to_frame(boxes: Array, placement: Placement, frame_shape: Sequence[int]) -> Array:
     """Boxes ``float32[N, 4]`` (x0, y0, x1, y1) on the input -> in frame pixels, clipped."""
     offset = np.array([placement.left, placement.top] * 2, np.float32)

@@ -1,12 +1,14 @@
 """Frames to input tensors: resize, pad, normalise."""
 
 from collections import namedtuple
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from edgekit.onboard import native
 from edgekit.onboard.arrays import LAYOUTS, QUANTISED_DTYPES, Array, Preprocess, Tensors, quantised
-from edgekit.onboard.steps.geometry import Fit, Placement, place, read_fit
+from edgekit.onboard.steps.bilinear import interpolate, taps
+from edgekit.onboard.steps.geometry import Fit, Placement, place, read_fit, window
 from edgekit.onboard.steps.parameters import Parameters
 
 IMAGE_INPUT = "images"  # what the tensor is called unless ``input`` names it
@@ -24,10 +26,11 @@ def resize(values: Mapping[str, Any]) -> Preprocess:
     return _image_step("resize", values, "stretch")
 
 
-class _Image(namedtuple("_Image", "fit bgr pad_value gains offsets nhwc block dtype")):
+class _Image(namedtuple("_Image", "fit bgr gains offsets pads nhwc block dtype")):
     """How frames become one tensor: value = grey level * gain + offset, for each channel as fed.
 
-    Where the tensor is quantised, the gains and offsets lead to its integers, not yet rounded.
+    ``pads`` are the values around the frame. Where the tensor is quantised, all of them lead to
+    its integers, not yet rounded.
     """
 
     __slots__ = ()
@@ -38,12 +41,24 @@ def _image_step(name: str, values: Mapping[str, Any], fit_default: str) -> Prepr
     tensor = str(parameters.word("input", IMAGE_INPUT))
     image = _read_image(parameters, fit_default)
     parameters.finish()
+    make = _maker(image)
 
     def run(frame: Array) -> Tensors:
         _check_frame(frame)
-        return {tensor: _arrange(_planes(frame, image), image)}
+        return {tensor: make(frame)}
 
     return run
+
+
+def _maker(image: _Image) -> Callable[[Array], Array]:
+    library = native.taken_up()
+    if library is not None:
+        from edgekit.onboard.native.image import image_maker
+
+        make = image_maker(library, image)
+        if make is not None:
+            return make
+    return lambda frame: _arrange(_planes(frame, image), image)
 
 
 def _read_image(parameters: Parameters, fit_default: str) -> _Image:
@@ -58,12 +73,13 @@ def _read_image(parameters: Parameters, fit_default: str) -> _Image:
         dtype, scale, zero_point = _read_quantise(quantise)
         gains = [gain / scale for gain in gains]
         offsets = [offset / scale + zero_point for offset in offsets]
+    pad_value = parameters.number("pad_value", 114)
     return _Image(
         fit=fit,
         bgr=parameters.word("channels", "RGB", ("RGB", "BGR")) == "BGR",
-        pad_value=parameters.number("pad_value", 114),
         gains=gains,
         offsets=offsets,
+        pads=[pad_value * gain + offset for gain, offset in zip(gains, offsets)],
         nhwc=parameters.word("layout", "NCHW", LAYOUTS) == "NHWC",
         block=block,
         dtype=dtype,
@@ -98,11 +114,11 @@ def _planes(frame: Array, image: _Image) -> Array:
     planes = np.empty((3, fit.height, fit.width), np.float32)
     source = frame[:, :, ::-1] if image.bgr else frame
     for channel, (plane, gain, offset) in enumerate(zip(planes, image.gains, image.offsets)):
-        window = _pad(plane, placement, image.pad_value * gain + offset)
-        _fill(window, source[:, :, channel], placement, fit)
-        window *= np.float32(gain)
+        inside = _pad(plane, fit, placement, image.pads[channel])
+        _fill(inside, source[:, :, channel], placement, fit)
+        inside *= np.float32(gain)
         if offset:
-            window += np.float32(offset)
+            inside += np.float32(offset)
     return planes
 
 
@@ -126,11 +142,9 @@ def _check_frame(frame: Array) -> None:
         raise ValueError(f"a frame is uint8[H, W, 3], not {frame.dtype}{list(frame.shape)}")
 
 
-def _pad(plane: Array, placement: Placement, value: float) -> Array:
+def _pad(plane: Array, fit: Fit, placement: Placement, value: float) -> Array:
     """Write the padding of one plane; the answer is the window that the frame fills."""
-    top, left = max(0, placement.top), max(0, placement.left)
-    bottom = min(plane.shape[0], placement.top + placement.height)
-    right = min(plane.shape[1], placement.left + placement.width)
+    top, bottom, left, right = window(fit, placement)
     plane[:top] = value
     plane[bottom:] = value
     plane[top:bottom, :left] = value
@@ -138,53 +152,12 @@ def _pad(plane: Array, placement: Placement, value: float) -> Array:
     return plane[top:bottom, left:right]
 
 
-def _fill(window: Array, source: Array, placement: Placement, fit: Fit) -> None:
-    """Resize one channel of the frame into ``window``."""
+def _fill(inside: Array, source: Array, placement: Placement, fit: Fit) -> None:
+    """Resize one channel of the frame into the window."""
     if (placement.height, placement.width) == source.shape and fit.kind != "crop":
-        window[:] = source
+        inside[:] = source
         return
     skip_y, skip_x = max(0, -placement.top), max(0, -placement.left)
-    rows = _taps(source.shape[0], placement.height, skip_y, window.shape[0])
-    columns = _taps(source.shape[1], placement.width, skip_x, window.shape[1])
-    window[:] = _interpolate(source, rows, columns)
-
-
-def bilinear(image: Array, height: int, width: int) -> Array:
-    """Resize with half-pixel centres and no antialiasing, as OpenCV's ``INTER_LINEAR``.
-
-    Args:
-        image: ``uint8[H, W]``.
-        height: of the answer, in pixels.
-        width: of the answer, in pixels.
-
-    Returns:
-        ``float32[height, width]``, grey levels that are not rounded.
-    """
-    rows = _taps(image.shape[0], height, 0, height)
-    return _interpolate(image, rows, _taps(image.shape[1], width, 0, width))
-
-
-_Taps = Tuple[Array, Array, Array]
-
-
-def _taps(source: int, target: int, skip: int, count: int) -> _Taps:
-    """The two source lines and the second one's weight, for ``count`` lines after ``skip``."""
-    centres = (np.arange(skip, skip + count) + 0.5) * (source / target) - 0.5
-    centres = np.minimum(np.maximum(centres, 0), source - 1)
-    low = centres.astype(np.intp)
-    return low, np.minimum(low + 1, source - 1), (centres - low).astype(np.float32)
-
-
-def _interpolate(source: Array, rows: _Taps, columns: _Taps) -> Array:
-    # Rows first: gathering whole rows is a copy, so the slow gather sees fewer of them.
-    upper, lower, weight = rows
-    lines = _blend(source[upper], source[lower], weight[:, np.newaxis])
-    near, far, weight = columns
-    return _blend(lines.take(near, axis=1), lines.take(far, axis=1), weight)
-
-
-def _blend(first: Array, second: Array, weight: Array) -> Array:
-    mixed = np.subtract(second, first, dtype=np.float32)
-    mixed *= weight
-    mixed += first
-    return mixed
+    rows = taps(source.shape[0], placement.height, skip_y, inside.shape[0])
+    columns = taps(source.shape[1], placement.width, skip_x, inside.shape[1])
+    inside[:] = interpolate(source, rows, columns)

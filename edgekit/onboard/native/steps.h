@@ -1,0 +1,77 @@
+/* What the steps of pre- and postprocessing do in C; NumPy does the same where this is absent.
+ *
+ * Callers check every size and hand over all memory: nothing here allocates, and nothing fails.
+ * Arithmetic is float32 in NumPy's own order (-ffp-contract=off), so that both give equal results.
+ */
+
+#ifndef EDGEKIT_STEPS_H
+#define EDGEKIT_STEPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Counts up when a structure or a function changes; edgekit/onboard/native/binding.py asks. */
+#define STEPS_VERSION 1
+
+enum { FLOAT32 = 0, INT8 = 1, UINT8 = 2 };
+
+/* How a frame becomes a tensor; see edgekit/onboard/steps/images.py. */
+typedef struct {
+    int32_t frame_width;                       /* pixels in a row of the frame */
+    int32_t height, width;                     /* of the input, before blocks */
+    int32_t top, bottom, left, right;          /* the window that the frame fills */
+    int32_t block, channels_last, bgr, dtype;
+    float gain[3], offset[3], pad[3];          /* channels as fed; pad is normalised already */
+    const int32_t *row_near, *row_far;         /* for each row of the window */
+    const float *row_weight;
+    const int32_t *column_near, *column_far;   /* for each column of the window */
+    const float *column_weight;
+} Image;
+
+/* A raw head of YOLOv5: [anchors * (5 + classes), rows, columns], or channels last. */
+typedef struct {
+    const void *values;
+    int32_t dtype, channels_last;
+    int32_t anchors, classes, rows, columns;
+    float bound;                /* objectness below it cannot pass; in the head's own units */
+    float class_bound;          /* the same for a class */
+    float stride;
+    const float *anchor_sizes;  /* width and height for each anchor */
+    const float *sigmoids;      /* integers: the logistic of each byte's value */
+} Head;
+
+/* Boxes x0, y0, x1, y1 on the input that passed the score threshold. */
+typedef struct {
+    float *boxes;
+    float *scores;
+    int32_t *classes;
+    int32_t capacity;
+} Candidates;
+
+/* What of the candidates is answered, and where it lies on the frame. */
+typedef struct {
+    int32_t most_candidates, most_detections, classes;
+    float iou_threshold;
+    float offset[2], gain[2], limit[2]; /* x, y */
+} Rules;
+
+int32_t steps_version(void);
+
+/* Write the tensor. scratch: 3 * frame_width + 6 * width + 8 floats. */
+void steps_image(const Image *image, const uint8_t *frame, void *tensor, float *scratch);
+
+/* Add a head's candidates to the count that are there; return the new count. Beyond the capacity
+ * they are counted and not written. */
+int32_t steps_head(const Head *head, float score_threshold, int32_t multi_label,
+                   const Candidates *candidates, int32_t count);
+
+/* The same for decoded rows [count of rows, 5 + classes]. */
+int32_t steps_rows(const float *rows, int32_t row_count, int32_t classes, float score_threshold,
+                   int32_t multi_label, const Candidates *candidates);
+
+/* Sort, suppress, place: write x0, y0, x1, y1, score, class of each detection and return how many.
+ * scratch: 2 * count + classes + 2 * most_detections int32. */
+int32_t steps_detections(const Candidates *candidates, int32_t count, const Rules *rules,
+                         int32_t *scratch, float *detections);
+
+#endif
