@@ -1,9 +1,11 @@
 """From a candidate to a bundle: build, runtime, runner, job."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from edgekit.app.quantise import refuse_int8
+from edgekit.catalog.settings import settings
 from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate
 from edgekit.core.contracts import Engine, RuntimeSpec, Unsupported
@@ -44,9 +46,17 @@ def candidates(
 
 
 def feasible(
-    candidate: Candidate, model: Model, target: Target, facts: DeviceFacts
+    candidate: Candidate,
+    model: Model,
+    target: Target,
+    facts: DeviceFacts,
+    *,
+    accepted: Collection[EngineName] = (),
 ) -> Feasible | Unsupported:
-    """Tell before anything is built or sent whether the candidate can be."""
+    """Tell before anything is built or sent whether the candidate can be.
+
+    Engines whose vendor's terms are ``accepted`` come beside those of the settings.
+    """
     from edgekit.engines import engine_names, load_engine
 
     if candidate.engine not in engine_names():
@@ -63,7 +73,20 @@ def feasible(
     if refusal is not None:
         return refusal
     runtime = engine.runtime(target, facts)
-    return runtime if isinstance(runtime, Unsupported) else Feasible(candidate, engine, runtime)
+    if isinstance(runtime, Unsupported):
+        return runtime
+    return _not_accepted(engine, accepted) or Feasible(candidate, engine, runtime)
+
+
+def _not_accepted(engine: Engine, accepted: Collection[EngineName]) -> Unsupported | None:
+    licence = engine.toolbox.licence
+    if licence is None or engine.name in {*accepted, *settings().accept_licence}:
+        return None
+    return Unsupported(
+        f"{engine.name} needs its vendor's tools, whose terms you have not accepted: "
+        f"{licence.name} ({licence.allows})",
+        hint=f"read {licence.url}, then --accept-licence {engine.name}",
+    )
 
 
 def assemble(

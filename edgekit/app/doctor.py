@@ -155,8 +155,13 @@ def _host_toolboxes() -> Iterator[Check]:
     from edgekit.toolbox.environments import is_ready
 
     for name in engine_names():
-        ready = is_ready(load_engine(name).toolbox)
-        detail = "toolbox ready" if ready else "toolbox not made yet; the first use makes it"
+        toolbox = load_engine(name).toolbox
+        if is_ready(toolbox):
+            detail = "toolbox ready"
+        else:
+            detail = "toolbox not made yet; the first use makes it"
+            if toolbox.licence is not None:
+                detail += f", with --accept-licence {name} ({toolbox.licence.name})"
         yield Check(f"engine {name}", True, detail)
 
 
@@ -235,7 +240,9 @@ def _device_engines(facts: DeviceFacts, target: Target | None) -> Iterator[Check
     if target is None:
         return
     for name in engine_names():
-        yield _device_engine(load_engine(name), target, facts)
+        check = _device_engine(load_engine(name), target, facts)
+        if check is not None:
+            yield check
 
 
 def _likely_target(facts: DeviceFacts) -> Target | None:
@@ -246,10 +253,15 @@ def _likely_target(facts: DeviceFacts) -> Target | None:
     return local if local.architecture == architecture_of(facts.machine) else None
 
 
-def _device_engine(engine: Engine, target: Target, facts: DeviceFacts) -> Check:
-    """Tell whether the engine has packages for the device's Python, libc and machine."""
+def _device_engine(engine: Engine, target: Target, facts: DeviceFacts) -> Check | None:
+    """Tell whether the engine has packages for the device's Python, libc and machine.
+
+    Nothing is said of an engine for hardware that such a device has not.
+    """
     runtime = engine.runtime(target, facts)
     if isinstance(runtime, Unsupported):
+        if runtime.other_hardware:
+            return None
         return Check(f"engine {engine.name}", False, runtime.reason, runtime.hint)
     packages = ", ".join((*runtime.packages, *runtime.system_packages))
     python = f"Python {runtime.python.version}, {facts.libc} {facts.libc_version}"

@@ -30,6 +30,7 @@ class DeployOptions:
         frames: on how many; ``None`` for the recipe's own number, few on an emulated device.
         plan: how long to measure; ``None`` for the default, a single run where the device is
             emulated.
+        accept_licence: engines whose vendor's terms are accepted, beside those of the settings.
         activate: whether the winner becomes the device's current bundle.
         calibration: folder of images for int8's ranges, ``None`` for the recipe's set.
         calibration_count: on how many of them.
@@ -54,6 +55,7 @@ class DeployOptions:
     frames: int | None = None
     plan: BenchPlan | None = None
     accept_new: bool = False
+    accept_licence: tuple[EngineName, ...] = ()
     activate: bool = True
     calibration: Path | None = None
     calibration_count: int | None = None

@@ -211,12 +211,15 @@ def _line_up(
     lanes: list[Lane] = []
     rows: list[Lane | CandidateResult] = []
     for candidate in candidates(options.engines, options.precisions, default):
-        plan = feasible(candidate, arena.model, arena.target, facts)
+        plan = feasible(
+            candidate, arena.model, arena.target, facts, accepted=options.accept_licence
+        )
         if isinstance(plan, Feasible):
             lane = Lane(arena, plan, CandidateResult(candidate, "ok"))
             lanes.append(lane)
             rows.append(lane)
-        else:
+        # Nobody who asked for all engines wonders why a board without the hardware has no row.
+        elif candidate.engine in options.engines or not plan.other_hardware:
             rows.append(_refused(candidate, plan))
     return lanes, rows
 

@@ -98,6 +98,14 @@ class Settings:
         default=None,
         metadata=_about("the engine's choice", "Threads of the engine on the device."),
     )
+    accept_licence: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "none",
+            "Engines whose vendor's terms you have read and accept; without it their tools are "
+            "not fetched.",
+        ),
+    )
     connect_timeout_s: float = field(
         default=15.0,
         metadata=_about("15", "Seconds until a host that does not answer counts as unreachable."),
@@ -207,6 +215,8 @@ def _from_environment() -> dict[str, object]:
 def _parse(wanted: Any, text: str) -> object:  # noqa: ANN401 - an annotation may be anything
     if wanted == tuple[Path, ...]:
         return tuple(Path(part) for part in text.split(os.pathsep) if part)
+    if wanted == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     if wanted is Path:
         return Path(text)
     if wanted == float | None or wanted is float:
@@ -218,6 +228,7 @@ def _parse(wanted: Any, text: str) -> object:  # noqa: ANN401 - an annotation ma
 
 _TYPE_WORDS: Final[Mapping[object, str]] = {
     tuple[Path, ...]: "array of paths",
+    tuple[str, ...]: "array of strings",
     Path: "path",
     float: "number",
     float | None: "number",
@@ -241,8 +252,8 @@ Made from the table in `edgekit/catalog/settings.py`; do not edit by hand.
 A setting is taken from the first of: the option on the command line, the environment variable,
 `edgekit.toml` in the folder where edgekit is called, the user file
 (`$XDG_CONFIG_HOME/edgekit/config.toml` or `~/.config/edgekit/config.toml`), the default.
-In an environment variable, paths are separated by `:`. In a file, relative paths count from
-the file's own folder.
+In an environment variable, paths are separated by `:` and names by `,`. In a file,
+relative paths count from the file's own folder.
 
 | key | environment | type | default | what it is |
 |---|---|---|---|---|

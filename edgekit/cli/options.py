@@ -104,6 +104,12 @@ _TRIAL: tuple[Decorator, ...] = (
         help="Compare outputs on N images; default: the recipe's, 3 if emulated.",
     ),
     click.option(
+        "--accept-licence",
+        default="",
+        metavar="A,B",
+        help="Engines whose vendor's terms you have read and accept, such as rknn.",
+    ),
+    click.option(
         "--runs",
         type=click.IntRange(1, 1_000_000),
         metavar="N",

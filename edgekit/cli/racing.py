@@ -39,6 +39,7 @@ def race_options(model: str, asked: dict[str, Any], *, activate: bool) -> "Deplo
         frames=asked["frames"],
         plan=bench_plan(runs=asked["runs"], seconds=asked["seconds"]),
         accept_new=asked["accept_new"],
+        accept_licence=parse_engines(asked["accept_licence"]),
         activate=activate,
         calibration=asked["calibration"],
         calibration_count=asked["calibration_count"],

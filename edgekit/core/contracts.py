@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Licence:
+    """Terms of somebody else, which the user must accept before their tools are fetched.
+
+    Attributes:
+        name: what the terms are called.
+        url: where they stand.
+        allows: what they let one do, in a few words.
+    """
+
+    name: str
+    url: str
+    allows: str
+
+
+@dataclass(frozen=True)
 class ToolboxSpec:
     """The isolated environment that an engine builds in.
 
@@ -30,6 +45,8 @@ class ToolboxSpec:
             lists all that is wanted (packages that declare far more than they need).
         declared_python: whether the Pythons that packages declare are heeded; ``False`` where
             one is known to run on an older Python than it says.
+        licence: whose terms must be accepted before it is made; ``None`` where all that is in
+            it is free software.
     """
 
     name: str
@@ -37,6 +54,7 @@ class ToolboxSpec:
     requirements: Path
     dependencies: bool = False
     declared_python: bool = True
+    licence: Licence | None = None
 
 
 @dataclass(frozen=True)
@@ -58,10 +76,16 @@ class RuntimeSpec:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """Why an engine cannot serve here, in words, and what would help."""
+    """Why an engine cannot serve here, in words, and what would help.
+
+    Attributes:
+        other_hardware: nothing on such a board is what the engine is made for, whatever the
+            model: worth a word only to somebody who named the engine.
+    """
 
     reason: str
     hint: str | None = None
+    other_hardware: bool = False
 
 
 class Engine(Protocol):

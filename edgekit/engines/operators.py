@@ -20,6 +20,12 @@ def operators_of(engine: str) -> frozenset[str]:
     return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
+def _for_any_board(engine: str) -> bool:
+    """Tell whether the list says nothing of the hardware that the engine is made for."""
+    text = (_FOLDER / engine / "operators.txt").read_text(encoding="utf-8")
+    return "\n# hardware:" not in text
+
+
 def lacking(model: Model, engine: str) -> Unsupported | None:
     """Tell which of the model's operators ``engine`` lacks, and who has them."""
     missing = [name for name in model.operators if name not in operators_of(engine)]
@@ -28,7 +34,7 @@ def lacking(model: Model, engine: str) -> Unsupported | None:
     having = [
         other
         for other in engine_names()
-        if other != engine and operators_of(other).issuperset(missing)
+        if other != engine and _for_any_board(other) and operators_of(other).issuperset(missing)
     ]
     plural = "s" if len(missing) > 1 else ""
     return Unsupported(

@@ -53,6 +53,13 @@ def test_paths_in_a_file_count_from_its_own_folder(home, user_file, monkeypatch,
     assert settings().model_path == (tmp_path / "../shared/models", Path("/b"))
 
 
+def test_names_in_a_variable_are_parted_by_commas(home, user_file, monkeypatch):
+    user_file.write_text('accept_licence = ["rknn"]\n')
+    assert settings().accept_licence == ("rknn",)
+    monkeypatch.setenv("EDGEKIT_ACCEPT_LICENCE", "rknn, other,")
+    assert settings().accept_licence == ("rknn", "other")
+
+
 def test_data_folders_follow_the_model_path(monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEKIT_DATA_PATH", "/data/own")
     monkeypatch.setenv("EDGEKIT_MODEL_PATH", "/shared/models:/data")
