@@ -80,6 +80,23 @@ HOST = {
         "tqdm==4.70.1",
         "typing-extensions==4.16.0",
     ),
+    # Without PyTorch, which build.py says why it can be without; the toolkit takes onnx up to
+    # 1.18 and setuptools before 81 (pkg_resources).
+    "rknn": (
+        "rknn-toolkit2==2.5.0",
+        "fast-histogram==0.14",
+        "numpy==2.4.6",
+        "onnx==1.18.0",
+        "onnxruntime==1.31.1",
+        "opencv-python-headless==5.0.0.93",
+        "protobuf==6.33.6",
+        "psutil==7.2.2",
+        "ruamel-yaml==0.19.1",
+        "scipy",
+        "setuptools==80.10.2",
+        "tqdm==4.70.1",
+        "typing-extensions==4.16.0",
+    ),
 }
 # Toolboxes that belong to no engine: edgekit/toolbox/<name>.txt.
 TOOLBOXES = {"zig": ("ziglang==0.17.1",)}
@@ -90,12 +107,14 @@ BOARD = {
     "ncnn": ("ncnn", "numpy"),
     "mnn": ("mnn", "numpy"),
     "openvino": ("openvino", "numpy"),
+    "rknn": ("rknn-toolkit-lite2", "numpy", "psutil", "ruamel-yaml"),
     "tflite": ("ai-edge-litert", "tflite-runtime", "numpy"),
 }
 # Packages that have wheels for some Pythons only.
 SERVED = {
     "ai-edge-litert": ("3.9", "3.14"),
     "openvino": ("3.8", "3.14"),
+    "rknn-toolkit-lite2": ("3.7", "3.12"),
     "tflite-runtime": ("3.7", "3.11"),
 }
 # From this Python on, boards have a newer libc (Ubuntu 22.04: 3.10, 2.35), and the package asks it.

@@ -48,6 +48,15 @@ def test_engine_whose_packages_cannot_be_had_is_a_row(edgekit, tmp_path, cache_w
     assert done.result["active"]["current"] == rows["onnxruntime", "fp32"]["bundle"]
 
 
+def test_engine_for_hardware_that_is_not_here_has_a_row_where_it_was_named(edgekit, tmp_path):
+    model = odd_onnx.classifier(tmp_path / "net.onnx")
+    done = edgekit("deploy", model, "--target", "local", "--engine", "rknn")
+    assert done.code == 4
+    row = done.rows()["rknn", "fp16"]
+    assert row["status"] == "unsupported"
+    assert "local has none of these" in row["reason"]
+
+
 def test_nothing_that_can_be_built_is_an_engine_error(edgekit, tmp_path, cache_without_ncnn):
     model = odd_onnx.classifier(tmp_path / "net.onnx")
     done = edgekit("deploy", model, *FP32, "--engine", "ncnn")

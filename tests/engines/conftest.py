@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.catalog.targets import load_target, target_names
+from edgekit.core.contracts import Engine
 from edgekit.core.model import FileRef, Model, Pipeline, StepSpec, TensorSpec
 from edgekit.core.quantisation import CalibrationSet
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
+from edgekit.engines import load_engine
 
 TENSOR = StepSpec("tensor")
 SAMPLES = 16
@@ -110,6 +113,37 @@ def calibrate(tmp_path) -> Callable[..., CalibrationSet]:
 @pytest.fixture
 def local_target() -> Target:
     return Target("local", "", "", platform.machine(), (), "native", "")
+
+
+@pytest.fixture
+def home(local_target, tiny) -> Callable[[str], Target]:
+    """Where an engine is at home: this machine, or the first kind of board with its hardware."""
+
+    def find(name: str) -> Target:
+        engine = load_engine(name)
+        for target in (local_target, *map(load_target, target_names())):
+            refusal = engine.check(tiny, engine.precisions[0], target)
+            if refusal is None or not refusal.other_hardware:
+                return target
+        raise AssertionError(f"no target of edgekit's has the hardware of {name}")
+
+    return find
+
+
+@pytest.fixture
+def buildable() -> Callable[[str], Engine]:
+    """An engine, unless its vendor's terms were not accepted on this machine."""
+
+    def load(name: str) -> Engine:
+        engine = load_engine(name)
+        licence = engine.toolbox.licence
+        # Asked of the user's own environment: tests run under a home of their own.
+        accepted = os.environ.get("EDGEKIT_ACCEPT_LICENCE", "").split(",")
+        if licence is not None and name not in accepted:
+            pytest.skip(f"{licence.name} is not accepted here: EDGEKIT_ACCEPT_LICENCE={name}")
+        return engine
+
+    return load
 
 
 @pytest.fixture
