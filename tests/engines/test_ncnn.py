@@ -1,7 +1,12 @@
 """What holds for ncnn alone."""
 
+import ctypes
 import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from edgekit.core.errors import BuildError
 from edgekit.core.events import ignore
 from edgekit.core.model import FileRef, TensorSpec
 from edgekit.core.quantisation import Int8, Quantisation
+from edgekit.core.target import Accelerator
 from edgekit.engines import load_engine
 from edgekit.toolbox.build import build
 from edgekit.toolbox.runner_pack import pack_runner
@@ -169,6 +175,102 @@ def test_check_int8_without_a_layer_for_it_says_which_there_are(tiny, local_targ
     assert refusal is not None
     assert "Conv, Gemm, MatMul" in refusal.reason
     assert NCNN.check(model, "fp32", local_target) is None
+
+
+def offered(precision, target, facts):
+    return {knob.name: knob.values for knob in NCNN.knobs(precision, target, facts)}
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "there"),
+    [
+        (Accelerator("gpu", "Mali-G52 2EE"), True),
+        (Accelerator("gpu", "VideoCore IV"), False),
+        (Accelerator("npu", "RKNPU2, 1 core"), False),
+    ],
+)
+def test_knobs_offer_the_gpu_where_it_has_vulkan_but_not_for_int8(
+    facts, local_target, accelerator, there
+):
+    target = replace(local_target, accelerators=(accelerator,))
+    assert ("gpu" in offered("fp16", target, facts())) is there
+    assert offered("fp16", target, facts()).get("gpu", ("off",))[0] == "off"
+    assert "gpu" not in offered("int8", target, facts())
+
+
+def test_knobs_offer_half_precision_beside_int8_where_the_cpu_has_it(facts, local_target):
+    able = replace(facts("aarch64"), cpu_features=("asimd", "asimdhp"))
+    assert offered("int8", local_target, able)["half"] == ("off", "on")
+    assert "half" not in offered("int8", local_target, facts("aarch64"))
+    assert "half" not in offered("fp32", local_target, able)
+
+
+def need_vulkan():
+    """Skip where this machine has no Vulkan loader or no driver for it."""
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        pytest.skip("no libvulkan.so.1 here (Debian: libvulkan1)")
+    folders = (Path("/usr/share/vulkan/icd.d"), Path("/etc/vulkan/icd.d"))
+    if not any(folder.glob("*.json") for folder in folders):
+        pytest.skip("no Vulkan driver here (Debian: mesa-vulkan-drivers)")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 2e-2)])
+def test_gpu_answers_as_the_cpu_does(chain, local_target, run_once, precision, tolerance):
+    need_vulkan()
+    files = build(NCNN, chain, precision, local_target, emit=ignore)
+    array = np.random.default_rng(5).random(chain.inputs[0].shape, np.float32)
+    found = run_once(chain, files, array, precision, knobs={"threads": 1, "gpu": "on"})
+    expected = reference(chain, array)
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_gpu_without_a_driver_fails_in_words(chain, local_target, run_once, tmp_path):
+    files = build(NCNN, chain, "fp32", local_target, emit=ignore)
+    array = np.zeros(chain.inputs[0].shape, np.float32)
+    run_once(chain, files, array, "fp32")
+    job = tmp_path / "job" / "job.json"
+    job.write_text(job.read_text().replace('{"threads": 1}', '{"threads": 1, "gpu": "on"}'))
+    nowhere = str(tmp_path / "no-driver.json")
+    done = subprocess.run(
+        [sys.executable, "-B", str(tmp_path / "bundle" / "runner.pyz"), str(job)],
+        cwd=job.parent,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(tmp_path / "runtime"),
+            "VK_DRIVER_FILES": nowhere,
+            "VK_ICD_FILENAMES": nowhere,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no Vulkan device" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_winograd_off_answers_the_same(make_graph, local_target, run_once):
+    random = np.random.default_rng(3)
+    weights = {"w": random.standard_normal((16, 32, 3, 3)).astype(np.float32)}
+    nodes = [("Conv", ["x", "w"], "y", {"name": "conv", "pads": [1, 1, 1, 1]})]
+    model = make_graph("conv", nodes, weights, [1, 32, 16, 16], [1, 16, 16, 16])
+    files = build(NCNN, model, "fp32", local_target, emit=ignore)
+    array = random.random((1, 32, 16, 16), np.float32)
+    expected = reference(model, array)
+    for winograd in ("on", "off"):
+        knobs = {"threads": 1, "winograd": winograd}
+        found = run_once(model, files, array, "fp32", knobs=knobs)
+        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.slow

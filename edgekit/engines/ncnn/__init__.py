@@ -19,6 +19,8 @@ _FOLDER: Final = Path(__file__).parent
 _OLDEST: Final[Version] = (3, 6)
 _OLDEST_32: Final[Version] = (3, 9)
 _LATEST: Final[Version] = (3, 14)
+# GPUs for which there is no Vulkan driver.
+_NO_VULKAN: Final = frozenset({"VideoCore IV"})
 # What becomes of them can be int8 there; all else stays in float.
 _INT8: Final = frozenset({"Conv", "Gemm", "MatMul"})
 
@@ -60,9 +62,16 @@ class Ncnn:
         return RuntimeSpec(python, _FOLDER / "board.txt", ("ncnn", "numpy"))
 
     def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
-        """Nothing yet."""
-        del precision, target, facts
-        return ()
+        """Offer what ``runner.Session`` knows; the GPU where the board has one with Vulkan."""
+        knobs = [Knob("spin_count", (1000, 0)), Knob("winograd", ("on", "off"))]
+        if precision == "int8":
+            if "asimdhp" in facts.cpu_features:
+                knobs.append(Knob("half", ("off", "on")))
+        elif any(
+            item.kind == "gpu" and item.name not in _NO_VULKAN for item in target.accelerators
+        ):
+            knobs.append(Knob("gpu", ("off", "on")))
+        return tuple(knobs)
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
         """Nothing but model and precision decides: the files serve every CPU."""
