@@ -141,8 +141,14 @@ def load_set(recipe: Recipe, model: Model, wanted: Wanted, emit: EventSink) -> E
         UsageError: there is no readable image, or labels do not fit images or classes.
     """
     place = wanted.images
-    if place is None and wanted.rules.kind == "images":
+    if place is None and wanted.rules.path:
         place = find_data(wanted.rules.path)
+    if place is None and wanted.labels is not None:
+        raise UsageError(
+            f"the labels {wanted.labels} are of no images: those of {recipe.name} are "
+            + (f"{wanted.rules.path}, not at hand" if wanted.rules.path else "not files"),
+            hint="give the images that they are of, too (--images)",
+        )
     if place is None:
         return _load_drawn(recipe, model, wanted, emit)
     file = _labels_file(recipe, wanted, emit)

@@ -189,6 +189,19 @@ def test_users_images_have_the_users_labels_or_none(data, recipe, model):
         load(recipe, model, images=data / "train", labels=data / "val.json")
 
 
+@pytest.mark.parametrize(
+    ("rules", "fault"),
+    [
+        (RULES, "those of tiny are set/val, not at hand"),
+        (Evaluation("agreement", "shapes"), "those of tiny are not files"),
+        (None, "those of tiny are not files"),
+    ],
+)
+def test_users_labels_of_no_images_are_refused(recipe, model, tmp_path, rules, fault):
+    with pytest.raises(UsageError, match=fault):
+        load(replace(recipe, evaluation=rules), model, labels=tmp_path / "labels.json")
+
+
 def test_users_labels_turn_agreement_into_top1(data, tmp_path):
     plain = tiny_models.recipe("classify", evaluation=Evaluation("agreement", "images", "set/val"))
     model = prepared(tmp_path, replace(plain, size=(32, 32)), tiny_models.classifier())
