@@ -45,7 +45,15 @@ HOST = {
         "protobuf==7.36.2",
         "typing-extensions==4.16.0",
     ),
-    "mnn": ("mnn==3.6.1", "onnxruntime==1.31.1", "numpy==2.4.6"),
+    "mnn": (
+        "mnn==3.6.1",
+        "ml-dtypes==0.6.0",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "onnxruntime==1.31.1",
+        "protobuf==7.36.2",
+        "typing-extensions==4.16.0",
+    ),
     # What nncf imports to quantise for OpenVINO. Never openvino-telemetry, which it declares:
     # without it nncf sends nothing.
     "openvino": (

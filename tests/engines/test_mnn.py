@@ -1,6 +1,8 @@
 """What holds for MNN alone."""
 
+import hashlib
 import json
+import re
 import subprocess
 from dataclasses import asdict, replace
 
@@ -11,6 +13,7 @@ from edgekit.core.contracts import RuntimeSpec, Unsupported
 from edgekit.core.errors import BuildError
 from edgekit.core.events import ignore
 from edgekit.core.model import TensorSpec
+from edgekit.core.quantisation import Int8, Quantisation
 from edgekit.engines import load_engine
 from edgekit.toolbox import run_build
 from edgekit.toolbox.build import build
@@ -19,6 +22,16 @@ from edgekit.toolbox.runner_pack import pack_runner
 from edgekit.toolbox.wheels import resolve
 
 MNN = load_engine("mnn")
+# Prints the operations that MNN ran, as it calls them itself.
+RUN = """
+import sys, MNN
+net = MNN.Interpreter(sys.argv[1])
+session = net.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+def note(tensors, operation):
+    print("ran", operation.getType())
+    return True
+net.runSessionWithCallBackInfo(session, lambda tensors, operation: True, note)
+"""
 
 
 def test_runtime_armv7l_is_unsupported(facts, local_target):
@@ -98,6 +111,8 @@ def test_two_builds_give_equal_files(tiny, tmp_path):
             "model": str(tiny.onnx.path),
             "precision": "fp32",
             "settings": {},
+            "quantisation": None,
+            "samples": {},
             "inputs": [asdict(spec) for spec in tiny.inputs],
             "outputs": [asdict(spec) for spec in tiny.outputs],
             "output": str(folder / "output"),
@@ -140,9 +155,62 @@ def test_runner_prints_events_alone_and_says_why_a_file_cannot_be_loaded(
     assert "loading the mnn fp32 model failed" in done.stderr.splitlines()[-1]
 
 
+def build_int8(model, calibrate, target, *layers):
+    int8 = Int8(Quantisation("minmax", layers), calibrate(model))
+    (file,) = build(MNN, model, "int8", target, int8=int8, emit=ignore)
+    return file.source
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_convolutions_are_computed_in_int8_but_for_float_layers(tiny, calibrate, local_target):
+    python = environment(MNN.toolbox, emit=ignore).python
+
+    def convolutions(*layers):
+        file = build_int8(tiny, calibrate, local_target, *layers)
+        command = [python, "-I", "-c", RUN, file]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return re.findall(r"ran (Convolution.*?) *$", done.stdout, re.MULTILINE)
+
+    assert convolutions() == ["Convolution [ DT_INT8 ]"]
+    assert convolutions("stem") == ["Convolution"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_float_layer_that_mnn_does_not_quantise_fails(tiny, calibrate, local_target):
+    with pytest.raises(BuildError) as caught:
+        build_int8(tiny, calibrate, local_target, "pool")
+    assert "pool (GlobalAveragePool) is none of the layers" in caught.value.message
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_of_a_model_without_convolutions_says_so(tiny, calibrate, local_target, tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = tiny.inputs[0].shape
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="r")], "g", [x], [y])
+    path = tmp_path / "relu.onnx"
+    opset = helper.make_opsetid("", 13)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    file = replace(tiny.onnx, path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    model = replace(
+        tiny, onnx=file, outputs=(TensorSpec("y", "float32", shape),), operators=("Relu",)
+    )
+    with pytest.raises(BuildError) as caught:
+        build_int8(model, calibrate, local_target)
+    assert "no convolution that MNN could make int8" in caught.value.message
+
+
 def test_build_and_runner_never_touch_the_reporting_tools():
     # The command line tools install a package through pip and report usage.
-    for name in ("build.py", "runner.py"):
+    for name in ("build.py", "build_int8.py", "runner.py"):
         source = MNN.build_script.with_name(name).read_text(encoding="utf-8")
         assert "MNN.tools" not in source
         assert not any(word in source for word in ("mnnconvert.main", "os.system"))

@@ -8,7 +8,7 @@ import hashlib
 import re
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,21 +30,48 @@ _CHATTER = re.compile(r"The device supports|Start to|ONNX Model (ir|opset) versi
 def build(job: "BuildJob") -> None:
     """Write ``model.mnn``."""
     file = job.output / "model.mnn"
-    _convert(job, file)
+    if job.precision == "int8":
+        _convert(job, file, "--compressionParamsFile", str(_parameters(job)))
+    else:
+        _convert(job, file, *(("--fp16",) if job.precision == "fp16" else ()))
     _name_by_content(file)
-    job.verify(_Net(job, file).infer, tolerance=_TOLERANCE[job.precision])
+    net = _Net(job, file)
+    if job.precision == "int8":
+        job.grade(net.infer)
+    else:
+        job.verify(net.infer, tolerance=_TOLERANCE[job.precision])
 
 
-def _convert(job: "BuildJob", file: Path) -> None:
+def _convert(job: "BuildJob", file: Path, *options: str) -> None:
+    source = ("-f", "ONNX", "--modelFile", str(job.model))
+    _run(job, file, *source, "--MNNModel", str(file), "--bizCode", "edgekit", *options)
+
+
+def _run(job: "BuildJob", made: Path, *arguments: str) -> None:
     # A process of its own: what it says tells why no file came out, and it may crash.
-    command = [sys.executable, "-I", "-c", _CONVERT, "-f", "ONNX", "--modelFile", str(job.model)]
-    command += ["--MNNModel", str(file), "--bizCode", "edgekit"]
-    if job.precision == "fp16":
-        command.append("--fp16")
-    said = job.run(command)
+    said = job.run([sys.executable, "-I", "-c", _CONVERT, *arguments])
     # It ends with status 0 and True whatever happened.
-    if not file.is_file():
+    if not made.is_file():
         raise RuntimeError(_why(said))
+
+
+def _parameters(job: "BuildJob") -> Path:
+    """Write the scales of weights and activations, which the float model shows."""
+    from .build_int8 import observed, parameters, read_layers, without
+
+    if job.quantisation is None:
+        raise RuntimeError("int8 needs a quantisation")
+    float_model, graph = job.scratch / "float.mnn", job.scratch / "float.json"
+    _convert(job, float_model)
+    _run(job, graph, "-f", "MNN", "--modelFile", str(float_model), "--JsonFile", str(graph))
+    layers = read_layers(graph)
+    if not layers:
+        raise RuntimeError("the model has no convolution that MNN could make int8")
+    layers = without(layers, job.quantisation.float_layers, job.model)
+    ranges = observed(job, layers, _Net(job, float_model).observe)
+    file = job.scratch / "parameters.json"
+    file.write_text(parameters(layers, ranges), encoding="utf-8")
+    return file
 
 
 def _why(said: str) -> str:
@@ -90,6 +117,40 @@ class _Net:
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Infer once."""
+        self._feed(inputs)
+        if self._net.runSession(self._session) != 0:
+            raise RuntimeError("MNN could not run what its converter made")
+        return {
+            name: self._fetched(self._outputs[name]).astype(dtype)
+            for name, dtype in self._dtypes.items()
+            if name in self._outputs
+        }
+
+    def observe(
+        self, inputs: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]]
+    ) -> "dict[str, NDArray[Any]]":
+        """Infer once and return tensors on the way.
+
+        Args:
+            inputs: by name.
+            wanted: what to call the first input and the first output of an operation.
+        """
+        seen: dict[str, NDArray[Any]] = {}
+
+        def note(side: int) -> Callable[[list[Tensor], Any], bool]:
+            def see(tensors: list[Tensor], operation: Any) -> bool:  # noqa: ANN401 - untyped
+                names = wanted.get(operation.getName())
+                if names is not None and names[side] not in seen:
+                    seen[names[side]] = self._fetched(tensors[0])
+                return True
+
+            return see
+
+        self._feed(inputs)
+        self._net.runSessionWithCallBackInfo(self._session, note(0), note(1))
+        return seen
+
+    def _feed(self, inputs: Mapping[str, Any]) -> None:
         import numpy as np
 
         missing = sorted({*inputs} - {*self._inputs})
@@ -97,18 +158,10 @@ class _Net:
             raise RuntimeError(f"MNN's converter lost input {', '.join(missing)}")
         for name, array in inputs.items():
             self._inputs[name].copyFrom(self._on_host(np.ascontiguousarray(array, np.float32)))
-        if self._net.runSession(self._session) != 0:
-            raise RuntimeError("MNN could not run what its converter made")
-        return {
-            name: self._fetched(name).astype(dtype)
-            for name, dtype in self._dtypes.items()
-            if name in self._outputs
-        }
 
-    def _fetched(self, name: str) -> "NDArray[Any]":
+    def _fetched(self, tensor: Tensor) -> "NDArray[Any]":
         import numpy as np
 
-        tensor = self._outputs[name]
         whole = tensor.getDataType() is self._mnn.Halide_Type_Int
         host = self._on_host(np.zeros(tensor.getShape(), np.int32 if whole else np.float32))
         tensor.copyToHostTensor(host)

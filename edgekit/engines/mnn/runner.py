@@ -17,6 +17,8 @@ from edgekit.onboard import harness
 class Session:
     """One loaded model.
 
+    What an int8 model leaves in float is computed in float32.
+
     Inputs and outputs pass through tensors in host memory that are made once, in the order of
     ONNX (NCHW); MNN converts between that and its own layout and precision as it copies.
 
