@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.app.devices import known_target, locate, open_device
 from edgekit.app.arena import frame_content
+from edgekit.app.devices import known_target, locate, open_device
 from edgekit.core.errors import DeviceError
 from edgekit.core.events import EventSink, ignore
 
