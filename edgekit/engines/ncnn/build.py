@@ -6,6 +6,7 @@ installs it without dependencies and calls the program.
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import sys
@@ -26,6 +27,9 @@ _READ_ONLY = frozenset({"Convolution", "ConvolutionDepthWise", "Pooling", "Inner
 
 def build(job: "BuildJob") -> None:
     """Write ``model.ncnn.param``, ``model.ncnn.bin`` and ``blobs.json``."""
+    # Read once, when ncnn comes in. Waiting threads that spin cost ten times what the work itself
+    # does where the machine is busy otherwise.
+    os.environ["GOMP_SPINCOUNT"] = "0"
     _convert(job)
     if not all((job.scratch / name).is_file() for name in (_PARAM, _WEIGHTS)):
         raise RuntimeError("pnnx ended without an error and left no ncnn model")
