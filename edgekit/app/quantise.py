@@ -1,14 +1,20 @@
 """How an engine's int8 is made: the method that loses least, and what stays in float."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from edgekit.core.contracts import Engine, Unsupported
 from edgekit.core.errors import EdgekitError, EngineError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
 from edgekit.core.model import Model
-from edgekit.core.quantisation import CalibrationMethod, CalibrationSet, Quantisation, Sensitivity
+from edgekit.core.quantisation import (
+    CalibrationMethod,
+    CalibrationSet,
+    ChosenQuantisation,
+    Quantisation,
+    Sensitivity,
+    Tried,
+)
 from edgekit.core.target import Target
 
 Judge = Callable[[Quantisation], float]
@@ -16,36 +22,6 @@ Ranking = Callable[[CalibrationMethod], Sensitivity]
 
 # Each try is a build and a run over the calibration side.
 _MOST_MIXES: Final = 8
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One way to make int8, and what it lost; ``error`` says in words why that is not known."""
-
-    quantisation: Quantisation
-    drop: float | None
-    error: str = ""
-
-    def as_json(self) -> Mapping[str, Any]:
-        """Plain values for the report."""
-        return {**self.quantisation.as_json(), "drop": self.drop, "error": self.error}
-
-
-@dataclass(frozen=True)
-class ChosenQuantisation:
-    """The best way to make int8 that was found.
-
-    Attributes:
-        quantisation: how.
-        drop: what it loses on the calibration side; ``None`` where no way could be judged.
-        tried: all ways, in the order in which they were tried.
-        reason: in words; where the limit is missed it says so.
-    """
-
-    quantisation: Quantisation
-    drop: float | None
-    tried: tuple[Tried, ...]
-    reason: str
 
 
 def refuse_int8(model: Model) -> Unsupported | None:
@@ -99,7 +75,7 @@ def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by wh
     emit(StepStarted(step, f"Choose how {engine.name} makes {model.name} int8 for {target.name}"))
 
     def told(done: int, what: Quantisation) -> None:
-        emit(StepProgress(step, done, None, in_words(what)))
+        emit(StepProgress(step, done, None, str(what)))
 
     def ranking(method: CalibrationMethod) -> Sensitivity:
         return layer_losses(model, calibration, method, emit)
@@ -126,13 +102,6 @@ def layer_losses(
     from edgekit.toolbox.ranges import Ranges
 
     return sensitivity_of(model, calibration, Ranges, method=method, emit=emit)
-
-
-def in_words(quantisation: Quantisation) -> str:
-    """Say how int8 is made: ``percentile, 4 layers in float``."""
-    count = len(quantisation.float_layers)
-    kept = f", {count} layer{'s' if count > 1 else ''} in float" if count else ""
-    return f"{quantisation.method}{kept}"
 
 
 class _Trials:
@@ -231,7 +200,7 @@ def _chosen(best: Tried, trials: _Trials, remark: str = "") -> ChosenQuantisatio
     broken = len(trials.all) - others
     failures = f", {broken} could not be" if broken else ""
     reason = (
-        f"{in_words(best.quantisation)}: drop {_drop(best):.4f} on the calibration side{missed} "
+        f"{best.quantisation}: drop {_drop(best):.4f} on the calibration side{missed} "
         f"(best of {others} judged{failures}){remark}"
     )
     return ChosenQuantisation(best.quantisation, best.drop, trials.all, reason)

@@ -103,13 +103,27 @@ def race(options: DeployOptions, *, emit: EventSink = ignore) -> Report:
     return report
 
 
-def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Race:
-    """Run the race; the device stays connected until ``stack`` is closed."""
+@dataclass(frozen=True)
+class Start:
+    """All that stands ready before anything is built.
+
+    Attributes:
+        lanes: of the candidates that can be.
+        rows: one for each candidate, in order; those that cannot be hold their reason.
+    """
+
+    arena: Arena
+    located: Located
+    lanes: list[Lane]
+    rows: list[Lane | CandidateResult]
+
+
+def line_up(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Start:
+    """Connect, prepare the model, and sort out before anything is built what cannot be."""
     stopwatch = Stopwatch()
     located = locate(options.device, options.target)
     target = required_target(located)
     recipe = resolve_recipe(options.model)
-    goals = options.goals or tuple(parse_goal(goal) for goal in recipe.goals)
     _check_runs_folder()
     _check_offered(options)
     with stopwatch.lap("connect"):
@@ -117,7 +131,15 @@ def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Ra
         device = stack.enter_context(opening)
         _check_fits(device, target)
     arena = _arena(options, recipe, target, device, stopwatch, emit)
-    lanes, rows = _line_up(arena, options)
+    return Start(arena, located, *_line_up(arena, options))
+
+
+def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Race:
+    """Run the race; the device stays connected until ``stack`` is closed."""
+    recipe = resolve_recipe(options.model)
+    goals = options.goals or tuple(parse_goal(goal) for goal in recipe.goals)
+    start = line_up(options, stack, emit=emit)
+    arena, lanes, rows = start.arena, start.lanes, start.rows
     settle_int8(arena, lanes, quick=options.quick)
     for lane in lanes:
         if lane.running:
@@ -134,7 +156,7 @@ def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Ra
     )
     best = choose(results, goals)
     _tell_missed_goals(best, results, goals, emit)
-    return Race(arena, recipe, located, goals, tuple(lanes), results, best)
+    return Race(arena, recipe, start.located, goals, tuple(lanes), results, best)
 
 
 def _kept(lane: Lane, row: CandidateResult) -> CandidateResult:

@@ -29,6 +29,11 @@ class Quantisation:
         """Plain values, as the build job and the report hold them."""
         return {"method": self.method, "float_layers": list(self.float_layers)}
 
+    def __str__(self) -> str:
+        count = len(self.float_layers)
+        kept = f", {count} layer{'s' if count > 1 else ''} in float" if count else ""
+        return f"{self.method}{kept}"
+
 
 @dataclass(frozen=True)
 class CalibrationSet:
@@ -112,3 +117,42 @@ class Sensitivity:
     def ruinous(self) -> tuple[LayerLoss, ...]:
         """The layers that leave hardly anything of an output."""
         return tuple(layer for layer in self.layers if layer.decibels < RUIN_DB)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way to make int8, and what it lost; ``error`` says in words why that is not known."""
+
+    quantisation: Quantisation
+    drop: float | None
+    error: str = ""
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Plain values for the report."""
+        return {**self.quantisation.as_json(), "drop": self.drop, "error": self.error}
+
+
+@dataclass(frozen=True)
+class ChosenQuantisation:
+    """The best way to make int8 that was found.
+
+    Attributes:
+        quantisation: how.
+        drop: what it loses on the calibration side; ``None`` where no way could be judged.
+        tried: all ways, in the order in which they were tried.
+        reason: in words; where the limit is missed it says so.
+    """
+
+    quantisation: Quantisation
+    drop: float | None
+    tried: tuple[Tried, ...]
+    reason: str
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Plain values for the report."""
+        return {
+            "quantisation": self.quantisation.as_json(),
+            "drop": self.drop,
+            "tried": [each.as_json() for each in self.tried],
+            "reason": self.reason,
+        }

@@ -8,7 +8,9 @@ from edgekit.cli.main import run
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+def own_cache(tmp_path, monkeypatch, request):
+    if request.node.get_closest_marker("toolbox"):
+        return  # making one anew takes minutes and a network
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     for name in ("EDGEKIT_CACHE_DIR", "EDGEKIT_MODEL_PATH", "EDGEKIT_DATA_PATH"):
@@ -17,6 +19,11 @@ def own_cache(tmp_path, monkeypatch):
 
 def explain(*more):
     return run(["quantize", "shapes", "--explain", "--calibration-count", "8", *more])
+
+
+def build(*more):
+    asked = ["--engine", "onnxruntime", "--calibration-count", "8"]
+    return run(["quantize", "shapes", *asked, *more])
 
 
 @pytest.mark.slow
@@ -63,3 +70,26 @@ def test_wrong_input_is_one_clear_error(arguments, words, capsys, tmp_path, monk
     assert "Traceback" not in err
     for word in words:
         assert word in err
+
+
+@pytest.mark.slow
+@pytest.mark.toolbox
+def test_engine_is_made_int8_the_way_that_loses_least(capsys):
+    assert build("--max-drop", "0.5", "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (made,) = result["engines"]
+    drops = [tried["drop"] for tried in made["tried"]]
+    assert len(drops) > 1
+    assert made["drop"] == min(drops) <= 0.5
+    assert made["status"] == "ok"
+    assert made["size_bytes"] < 1_331_778 / 2  # of the float32 file
+
+
+def test_engine_without_int8_has_a_row_and_the_exit_code_says_so(capsys, monkeypatch):
+    from edgekit.engines import load_engine
+
+    monkeypatch.setattr(type(load_engine("ncnn")), "precisions", ("fp32",))
+    assert run(["quantize", "shapes", "--engine", "ncnn", "--json"]) == 4
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["status"] for row in result["engines"]] == ["unsupported"]
+    assert "int8" in result["engines"][0]["reason"]

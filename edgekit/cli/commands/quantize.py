@@ -1,17 +1,29 @@
-"""``edgekit quantize MODEL``: what int8 costs, layer by layer."""
+"""``edgekit quantize MODEL``: int8 for each engine, or what it costs layer by layer."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgekit.cli.options import json_option
+from edgekit.cli.options import Amount, json_option
+
+_NOTHING_BUILT = 4
+_LIMIT_MISSED = 5
 
 
 @click.command()
 @click.argument("model")
 @json_option
 @click.option("--explain", is_flag=True, help="Rank the layers by what int8 costs in each alone.")
+@click.option(
+    "-e", "--engine", default="auto", metavar="A,B", show_default=True, help="Engines to try."
+)
+@click.option(
+    "--max-drop",
+    type=Amount(0, 1),
+    metavar="X",
+    help="Largest drop in accuracy that is well; default: the recipe's.",
+)
 @click.option("--size", metavar="N|HxW", help="Input size in pixels; default: the recipe's.")
 @click.option(
     "--calibration",
@@ -30,7 +42,7 @@ from edgekit.cli.options import json_option
     default="percentile",
     show_default=True,
     metavar="NAME",
-    help="How ranges are chosen: minmax, percentile, kl or average.",
+    help="With --explain: how ranges are chosen (minmax, percentile, kl, average).",
 )
 @click.option(
     "--layers",
@@ -38,36 +50,64 @@ from edgekit.cli.options import json_option
     default=15,
     show_default=True,
     metavar="N",
-    help="How many layers to show.",
+    help="With --explain: how many layers to show.",
 )
 @click.option("--no-head-cut", is_flag=True, help="Leave the decoding of a detector in the graph.")
-def quantize(model: str, in_json: bool, explain: bool, **asked: Any) -> None:  # noqa: ANN401 - click hands over whatever was declared
-    """Tell what int8 costs in MODEL, layer by layer.
+def quantize(model: str, in_json: bool, explain: bool, **asked: Any) -> int:  # noqa: ANN401 - click hands over whatever was declared
+    """Make MODEL int8 for each engine, the way that loses least; or explain what it costs.
 
-    MODEL is a recipe's name (see edgekit recipes) or the path of an ONNX file.
+    MODEL is a recipe's name (see edgekit recipes) or the path of an ONNX file. Every calibration
+    method of an engine is tried on this machine, and where none holds the limit the layers that
+    lose most stay in float. edgekit race and deploy do the same by themselves.
     """
-    from edgekit.app.explain import ExplainOptions, parse_method
-    from edgekit.app.explain import explain as run
     from edgekit.app.options import parse_size
+
+    asked["size"] = parse_size(asked["size"]) if asked["size"] else None
+    return _explain(model, in_json, asked) if explain else _build(model, in_json, asked)
+
+
+def _explain(model: str, in_json: bool, asked: dict[str, Any]) -> int:
+    from edgekit.app.explain import ExplainOptions, explain, parse_method
     from edgekit.cli.output import make_output
-    from edgekit.core.errors import UsageError
     from edgekit.report.sensitivity import sensitivity_lines, sensitivity_table
 
-    if not explain:
-        raise UsageError("quantize explains only", hint="say --explain, or edgekit race -p int8")
     options = ExplainOptions(
         model=model,
-        size=parse_size(asked["size"]) if asked["size"] else None,
+        size=asked["size"],
         calibration=asked["calibration"],
         calibration_count=asked["calibration_count"],
         method=parse_method(asked["method"]),
         cut_head=not asked["no_head_cut"],
     )
     with make_output(in_json=in_json) as output:
-        found = run(options, emit=output.emit)
+        found = explain(options, emit=output.emit)
         table = sensitivity_table(found.sensitivity, asked["layers"])
         lines = sensitivity_lines(found.model, found.sensitivity)
         output.result(found.as_json(), table, *lines)
+    return 0
+
+
+def _build(model: str, in_json: bool, asked: dict[str, Any]) -> int:
+    from edgekit.app.int8_builds import Int8Options, quantise
+    from edgekit.app.options import parse_engines
+    from edgekit.cli.output import make_output
+    from edgekit.report.int8_builds import int8_table, tried_lines
+
+    options = Int8Options(
+        model=model,
+        engines=parse_engines(asked["engine"]),
+        size=asked["size"],
+        calibration=asked["calibration"],
+        calibration_count=asked["calibration_count"],
+        max_drop=asked["max_drop"],
+        cut_head=not asked["no_head_cut"],
+    )
+    with make_output(in_json=in_json) as output:
+        made = quantise(options, emit=output.emit)
+        output.result(made.as_json(), int8_table(made.rows, made.chosen), *tried_lines(made.chosen))
+    if made.within_limit:
+        return 0
+    return _LIMIT_MISSED if made.chosen else _NOTHING_BUILT
 
 
 COMMAND = quantize
