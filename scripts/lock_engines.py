@@ -88,6 +88,14 @@ HOST = {
         "tqdm==4.70.1",
         "typing-extensions==4.16.0",
     ),
+    "tensorrt": (
+        "ml-dtypes==0.6.0",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "onnxruntime==1.31.1",
+        "protobuf==7.36.2",
+        "typing-extensions==4.16.0",
+    ),
     # Without PyTorch, which build.py says why it can be without; the toolkit takes onnx up to
     # 1.18 and setuptools before 81 (pkg_resources).
     "rknn": (
@@ -116,6 +124,8 @@ BOARD = {
     "mnn": ("mnn", "numpy"),
     "openvino": ("openvino", "numpy"),
     "rknn": ("rknn-toolkit-lite2", "numpy", "psutil", "ruamel-yaml"),
+    # TensorRT itself comes with JetPack.
+    "tensorrt": ("numpy",),
     "tflite": ("ai-edge-litert", "tflite-runtime", "numpy"),
 }
 # Packages that have wheels for some Pythons only.

@@ -54,7 +54,8 @@ def _members(engine: Engine) -> dict[str, bytes]:
         raise EngineError(f"the engine {engine.name} has no runner: {runner} is missing")
     members = {"__main__.py": _ENTRY_POINT.format(module=engine.runner_module).encode()}
     onboard = package / "onboard"
-    for path in (*onboard.rglob("*.py"), runner):
+    # An engine's runner may have neighbours, as its build may.
+    for path in (*onboard.rglob("*.py"), *runner.parent.glob("runner*.py")):
         members[path.relative_to(package.parent).as_posix()] = path.read_bytes()
     # Packages on the way are empty: their real content is the host's.
     for name in list(members):
