@@ -70,6 +70,10 @@ def chain(make_graph):
         "d": random.standard_normal((8, 4)).astype(np.float32),
         "e": random.standard_normal(4).astype(np.float32),
     }
+    # Training leaves dead channels, whose scale must divide nothing.
+    for name, channel in (("a", 3), ("b", 5), ("c", 2)):
+        weights[name][channel] = 0
+    weights["d"][:, 1] = 0
     nodes = [
         ("Conv", ["x", "a"], "1", {"name": "first", "pads": [1, 1, 1, 1]}),
         ("Relu", ["1"], "2", {"name": "relu"}),
@@ -294,7 +298,8 @@ def test_int8_layers_hand_int8_on_and_keep_to_the_reference(chain, built, run_on
 @pytest.mark.network
 @pytest.mark.toolbox
 def test_int8_keeps_the_named_layers_in_float_and_hands_them_float(chain, built):
-    assert built(chain, "depthwise", "dense")[1] == [
+    # What has no weights of its own may be named as well.
+    assert built(chain, "depthwise", "dense", "relu")[1] == [
         ("Convolution", 2),
         ("ConvolutionDepthWise", 0),
         ("Convolution", 2),
@@ -316,6 +321,18 @@ def test_int8_sums_of_winograd_stay_within_32_bits(make_graph, built, run_once):
     expected = reference(model, array)
     assert expected.max() == 576
     assert np.abs(run_once(model, files, array) - expected).max() < 0.02 * 576
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_of_grouped_convolutions_alone_is_refused(make_graph, built):
+    weights = {"w": np.ones((16, 8, 3, 3), np.float32)}
+    nodes = [("Conv", ["x", "w"], "y", {"name": "conv", "pads": [1, 1, 1, 1], "group": 2})]
+    model = make_graph("grouped", nodes, weights, [1, 16, 8, 8], [1, 16, 8, 8])
+    with pytest.raises(BuildError) as caught:
+        built(model)
+    assert "none of this model's layers in int8" in caught.value.message
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 Runs inside the toolbox. Weights have one scale per output channel and inputs one per tensor, all
 symmetric. What ``ncnn2table`` and ``ncnn2int8`` make is made here too, with one difference: they
 give the weights of every 3x3 convolution 6 bits, so that Winograd's sums stay within 32 bits. Here
-each channel gets as many levels as provably stay within them, which most often is all 8 bits.
+each channel gets as many levels as provably stay within them, which most often is all 8 bits, and
+never fewer than there.
 
 Source: https://github.com/Tencent/ncnn/tree/master/tools/quantize
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 _FLOAT_TAG: Final = b"\0\0\0\0"
 _INT8_TAG: Final = struct.pack("<I", 0x000D4B38)
 _LEVELS: Final = 127
-# Weights of a layer that carries its int8 inputs' scales: Gemm finds its input's at run time.
 _CONVOLUTIONS: Final = ("Convolution", "ConvolutionDepthWise")
+# Layers whose files hold the scale of their input. Gemm finds it at run time.
 _CALIBRATED: Final = (*_CONVOLUTIONS, "InnerProduct")
 # F(4, 3) computes 576 times the sum, in 32 bits, and divides. Sums wrap around on the way without
 # harm: what counts is that the last one fits.
@@ -45,6 +46,9 @@ def quantisable(layer: Layer) -> bool:
         # One weight, which is the second operand, as [N, K].
         terms = [layer.number(parameter, 0) for parameter in (4, 5, 3)]
         return terms == [0, 1, 1]
+    if layer.kind == "ConvolutionDepthWise" and layer.number(7, 1) != layer.number(0, 0):
+        # ncnn 20261020 leaves much of the output of a grouped convolution unwritten in int8.
+        return False
     return layer.kind in _CALIBRATED and layer.number(19, 0) == 0
 
 
@@ -78,9 +82,8 @@ def quantise(graph: Graph, layers: list[Layer], ranges: "Ranges") -> None:
 
 
 def weight_matrix(layer: Layer) -> "NDArray[np.float32]":
-    """Return a layer's weights as ``float32[output channels or groups, the rest]``."""
-    numbers = {"ConvolutionDepthWise": 7, "Gemm": 8}
-    rows = layer.number(numbers.get(layer.kind, 0), 1)
+    """Return a layer's weights as ``float32[output channels, the rest]``."""
+    rows = layer.number(8 if layer.kind == "Gemm" else 0, 1)
     return np.frombuffer(layer.weights[1], "<f4").reshape(rows, -1)
 
 
@@ -90,10 +93,10 @@ def _input_scale(limits: tuple[float, float]) -> "NDArray[np.float32]":
 
 
 def _weight_scales(layer: Layer, weights: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """Return what each row is multiplied by before it is rounded; 0 where it is all zeros."""
+    """Return what each row is multiplied by before it is rounded."""
     largest = np.abs(weights).max(axis=1)
-    if layer.kind == "Gemm":  # which has one scale for all
-        largest = np.full_like(largest, largest.max())
+    if layer.kind == "Gemm":  # which has one scale for all, and divides by it
+        return np.full(len(weights), _LEVELS / (largest.max() or _LEVELS), np.float32)
     levels = np.full(len(weights), float(_LEVELS))
     if _may_use_winograd(layer):
         # The largest sum that inputs of 127 can reach, at all levels.
@@ -102,6 +105,7 @@ def _weight_scales(layer: Layer, weights: "NDArray[np.float32]") -> "NDArray[np.
         spare = _WINOGRAD_SUM - _LEVELS * 0.5 * weights.shape[1]
         fitting = np.floor(_LEVELS * spare / np.maximum(reach, 1e-30))
         levels = np.clip(fitting, _WINOGRAD_LEVELS, _LEVELS)
+    # Convolutions take 0 for a channel that is all zeros.
     scales = np.zeros(len(weights), np.float32)
     np.divide(levels, largest, out=scales, where=largest > 0, casting="same_kind")
     return scales
@@ -145,22 +149,20 @@ def kept_in_float(layers: list[Layer], model: Path, nodes: Sequence[str]) -> fro
 
     A layer is known by its weights. pnnx may have multiplied whole rows (a batch normalisation
     that it folded), so rows are compared by their direction. Layers that share their weights
-    cannot be told apart and stay in float together. A node without weights is in float anyway.
+    cannot be told apart and stay in float together. What has no weights, or weights that none of
+    ``layers`` has, is in float anyway.
 
     Raises:
-        RuntimeError: the file has no such node, or no layer has a node's weights.
+        RuntimeError: the file has no such node.
     """
     kept: set[str] = set()
-    for name, weights in _weights_of(model, nodes).items():
-        found = {layer.name for layer in layers if _parallel(weight_matrix(layer), weights)}
-        if not found:
-            raise RuntimeError(f"no layer that ncnn has in int8 has the weights of {name}")
-        kept |= found
+    for weights in _weights_of(model, nodes):
+        kept |= {layer.name for layer in layers if _parallel(weight_matrix(layer), weights)}
     return frozenset(kept)
 
 
-def _weights_of(model: Path, names: Sequence[str]) -> dict[str, "NDArray[np.float32]"]:
-    """Return the weights of those named nodes that have any, as ``weight_matrix`` has them."""
+def _weights_of(model: Path, names: Sequence[str]) -> Iterator["NDArray[np.float32]"]:
+    """Give the weights of those named nodes that have any, as ``weight_matrix`` has them."""
     import onnx
     from onnx import numpy_helper
 
@@ -170,22 +172,19 @@ def _weights_of(model: Path, names: Sequence[str]) -> dict[str, "NDArray[np.floa
     if missing:
         raise RuntimeError(f"the model has no layer named {', '.join(missing)}")
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    found = {}
     for name in names:
         node = nodes[name]
         held = constants.get(node.input[1]) if len(node.input) > 1 else None
         if held is not None and node.op_type in {"Conv", "Gemm", "MatMul"}:
             settings = {item.name: item.i for item in node.attribute}
-            found[name] = _as_rows(node.op_type, settings, numpy_helper.to_array(held))
-    return found
+            yield _as_rows(node.op_type, settings, numpy_helper.to_array(held))
 
 
 def _as_rows(
     kind: str, settings: Mapping[str, int], weights: "NDArray[Any]"
 ) -> "NDArray[np.float32]":
     if kind == "Conv":
-        groups = settings.get("group", 1)
-        return weights.reshape(groups if groups > 1 else len(weights), -1)
+        return weights.reshape(len(weights), -1)
     return weights if settings.get("transB", 0) else weights.T
 
 
