@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import cast
 
 from edgekit.app.quantise import refuse_int8
 from edgekit.catalog.settings import settings
@@ -12,7 +11,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.contracts import Engine, RuntimeSpec, Unsupported
 from edgekit.core.events import EventSink
 from edgekit.core.model import Model, StepSpec, TensorSpec
-from edgekit.core.names import Architecture, EngineName, Precision
+from edgekit.core.names import EngineName, Precision
 from edgekit.core.quantisation import CalibrationSet, Int8
 from edgekit.core.target import DeviceFacts, Target
 
@@ -120,7 +119,7 @@ def assemble(
     )
     runtime = resolve(plan.runtime, facts, emit=emit)
     # For the machine that runs it, which judges int8 in a board's stead.
-    steps = native_steps(cast("Architecture", facts.machine), emit=emit)
+    steps = native_steps(facts.machine, emit=emit)
     ours = (pack_runner(plan.engine), *((steps,) if steps else ()))
     return Bundle(
         name=model.name,

@@ -7,6 +7,7 @@ nothing but ``memcpy`` and ``memset`` of the process that loads it, so any libc 
 import hashlib
 import json
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,14 +18,13 @@ from edgekit.core.bundle import STEPS_FILE, BundleFile
 from edgekit.core.contracts import ToolboxSpec
 from edgekit.core.errors import ToolboxError
 from edgekit.core.events import EventSink, Note
-from edgekit.core.names import Architecture
 from edgekit.toolbox.environments import environment, lock_sha256
 from edgekit.toolbox.process import last_lines, new_log, run_logged
 
 COMPILER: Final = ToolboxSpec("zig", ">=3.11,<3.15", Path(__file__).with_name("zig.txt"))
 
 _TIMEOUT_S: Final = 600.0
-_TARGETS: Final[Mapping[Architecture, tuple[str, ...]]] = {
+_TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "aarch64": ("-target", "aarch64-linux-gnu"),
     # 32-bit ARM divides integers in a function of the compiler's own library, which -nostdlib
     # leaves out unless it is named after it.
@@ -40,15 +40,17 @@ _FLAGS: Final = (
 )
 # Libraries that could not be had; whoever asks again within this process is not told again.
 _failed: Final[set[str]] = set()
+_attempt: Final = threading.Lock()  # bundles are assembled in several threads
 
 
 def native_steps(
-    architecture: Architecture, *, emit: EventSink, compiler: ToolboxSpec = COMPILER
+    machine: str, *, emit: EventSink, compiler: ToolboxSpec = COMPILER
 ) -> BundleFile | None:
     """Return the library of steps for a board, ``libsteps.so`` in its bundle.
 
     Args:
-        architecture: of the board.
+        machine: of the device's userland, as its facts have it; there is nothing for machines
+            that no target is.
         emit: told of the toolbox if it is to be made; and once of a compiler that is not to be
             had, which only costs speed: the board's NumPy does the same.
         compiler: the toolbox with ``ziglang``.
@@ -59,27 +61,30 @@ def native_steps(
     Raises:
         OSError: the sources cannot be read or the cache not written.
     """
+    if machine not in _TARGETS:
+        return None
     sources = _sources()
-    flags = (*_FLAGS, *_TARGETS[architecture])
+    flags = (*_FLAGS, *_TARGETS[machine])
     contents = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
     key = json.dumps([flags, contents, lock_sha256(compiler)], sort_keys=True)
     cache = KeyedCache(cache_root() / "native")
     folder = cache.get(key)
     if folder is None:
-        if key in _failed:
-            return None
-        try:
-            python = environment(compiler, emit=emit).python
-            folder = cache.build(
-                key,
-                lambda empty: _compile(python, flags, sources, empty / STEPS_FILE),
-                emit=emit,
-                subject=f"the {architecture} steps",
-            )
-        except ToolboxError as error:
-            _failed.add(key)
-            emit(Note(f"the steps around the model stay in NumPy, which is slower: {error}"))
-            return None
+        with _attempt:
+            if key in _failed:
+                return None
+            try:
+                python = environment(compiler, emit=emit).python
+                folder = cache.build(
+                    key,
+                    lambda empty: _compile(python, flags, sources, empty / STEPS_FILE),
+                    emit=emit,
+                    subject=f"the {machine} steps",
+                )
+            except ToolboxError as error:
+                _failed.add(key)
+                emit(Note(f"the steps around the model stay in NumPy, which is slower: {error}"))
+                return None
     path = folder / STEPS_FILE
     return BundleFile(STEPS_FILE, sha256_of(path), path.stat().st_size, path)
 

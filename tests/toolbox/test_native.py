@@ -27,6 +27,12 @@ def test_compiler_that_is_not_to_be_had_is_told_once_and_costs_only_speed(toolbo
     assert not list((cache / "native").glob("[0-9a-f]*"))
 
 
+def test_machine_that_no_target_is_has_no_library():
+    events = []
+    assert native_steps("riscv64", emit=events.append) is None
+    assert events == []
+
+
 def test_names_agree_on_both_sides():
     from edgekit.core.bundle import STEPS_FILE
 
