@@ -35,8 +35,9 @@ CANDIDATES = [
 INT8 = [(name, method) for name, _precision, method in CANDIDATES if method is not None]
 MIXING = [name for name in ENGINES if load_engine(name).mixes]
 # Largest difference from ONNX Runtime, as a share of the output's largest value. In int8 two
-# layers round, and what lies beyond a range is clipped.
+# layers round, and what lies beyond a range is clipped, of which kl does the most.
 TOLERANCE = {"fp32": 1e-5, "fp16": 2e-2, "int8": 0.1}
+KL_TOLERANCE = 0.3
 HEAVY = ("numpy", "onnx", "onnxruntime", "ncnn", "uv", "pip", "subprocess")
 
 
@@ -239,7 +240,8 @@ def test_built_model_run_by_the_runner_equals_the_reference(
         found = np.load(folder / output["path"])
         assert list(found.shape) == output["shape"]
         far = np.abs(found - expected).max() / np.abs(expected).max()
-        assert far <= TOLERANCE[precision], output["name"]
+        limit = KL_TOLERANCE if method == "kl" else TOLERANCE[precision]
+        assert far <= limit, output["name"]
 
 
 @pytest.mark.slow

@@ -24,16 +24,17 @@ _LATEST_32: Final[Version] = (3, 11)
 
 
 class TfLite:
-    """TFLite on the CPU, float32 and half precision.
+    """TFLite on the CPU: float32, half precision, and full integer.
 
     fp16 means weights stored in half. XNNPACK also computes in half where the CPU has the
     instructions (ARMv8.2 and newer); on others it computes in float32.
     """
 
     name: EngineName = "tflite"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
-    methods: tuple[CalibrationMethod, ...] = ()
-    mixes = False
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    # In the order of what they lost on YOLOv5n; kl may lose everything, and may win elsewhere.
+    methods: tuple[CalibrationMethod, ...] = ("percentile", "average", "minmax", "kl")
+    mixes = True
     # onnx2tf declares Python 3.12 and needs no more than 3.11.
     toolbox = ToolboxSpec("tflite", ">=3.11,<3.15", _FOLDER / "host.txt", declared_python=False)
     build_script = _FOLDER / "build.py"

@@ -1,59 +1,101 @@
 """ONNX to TFLite through onnx2tf, then run once with LiteRT and compared with ONNX Runtime.
 
 Runs inside the toolbox. onnx2tf writes the file itself (``flatbuffer_direct``): TensorFlow is
-not there. Inputs keep the model's layout, one transposition stands in the graph; outputs may
-come out with channels last, which ``tensors.json`` records.
+not there. Images go in with channels last, as TFLite computes, where the file then equals the
+model; ``tensors.json`` records how each input and output is laid out and quantised.
 
 onnx2tf's own float16 file computes in float16 only, which few CPUs can. Here fp16 means:
 weights stored in half, tensors between layers float32, and a note in the file by which XNNPACK
-may compute in half where the CPU has the instructions.
+may compute in half where the CPU has the instructions. Its own int8 is not used either:
+``build_int8.py`` quantises the float32 file.
 """
 
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT
-    from numpy.typing import NDArray
 
     from edgekit.core.contracts import BuildJob
     from edgekit.core.model import TensorSpec
+    from edgekit.engines.tflite import build_file as file
+    from edgekit.engines.tflite import build_int8 as int8
+    from edgekit.engines.tflite import build_islands as islands
+else:  # the toolbox runs this file by its path; what it needs lies beside it
+    sys.path.insert(0, str(Path(__file__).parent))
+    import build_file as file
+    import build_int8 as int8
+    import build_islands as islands
 
 # Shares of an output's largest value. fp16 holds 11 bits; deep nets add up a few of them.
-_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
-# Layers whose weights are worth halving, and all of whose kernels take them back as float32.
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
-# Source: tensorflow/lite/tools/optimize/reduced_precision_support.h
-_HALF_ALLOWED = (b"reduced_precision_support", b"fp16accfp16")
+_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 1e-3}  # int8: of the float file it is made from
+_IMAGE_RANK = 4
+_CHANNELS_LAST = [0, 2, 3, 1]
 _SEED = 20261121
 
 
 def build(job: "BuildJob") -> None:
     """Write ``model.tflite`` and ``tensors.json``."""
-    model = job.output / "model.tflite"
-    model.write_bytes(_finish(_convert(job), half=job.precision == "fp16"))
-    net = _Net(job, model)
-    tensors = {"inputs": net.inputs, "outputs": net.outputs}
-    text = json.dumps(tensors, sort_keys=True)
+    path = job.scratch / "float.tflite"
+    try:
+        net = _converted(job, path, channels_last=True)
+    except RuntimeError as error:
+        print(f"with channels last: {error}; now as the model has them")  # noqa: T201 - the log
+        net = _converted(job, path, channels_last=False)
+    made = job.output / "model.tflite"
+    if job.precision == "int8":
+        made.write_bytes(_int8(job, net, path))
+        net = net.again(made)
+        job.grade(net.infer)
+    else:
+        made.write_bytes(path.read_bytes())
+    text = json.dumps(net.tensors(), sort_keys=True)
     (job.output / "tensors.json").write_text(text, encoding="utf-8")
+
+
+def _converted(job: "BuildJob", path: Path, *, channels_last: bool) -> "_Net":
+    """Write the float file of the precision to ``path``; it equals ONNX Runtime."""
+    model = file.read(_convert(job, channels_last=channels_last))
+    file.forbid_half(model)
+    if job.precision == "fp16":
+        file.halve(model)
+    path.write_bytes(file.write(model))
+    net = _Net(job, path)
     job.verify(net.infer, tolerance=_TOLERANCE[job.precision])
+    return net
 
 
-def _convert(job: "BuildJob") -> bytes:
+def _int8(job: "BuildJob", net: "_Net", path: Path) -> bytes:
+    def feeds() -> Iterator[dict[str, Any]]:
+        return (net.feed(sample) for sample in job.samples())
+
+    kept: frozenset[str] = frozenset()
+    if job.quantisation is not None and job.quantisation.float_layers:
+        values = int8.Observer(path).values(next(feeds()))
+        kept = islands.scopes(job, file.read(path.read_bytes()), values)
+        print(f"stays in float: {', '.join(sorted(kept))}")  # noqa: T201 - the log
+    return int8.quantise(path, feeds(), job.ranges(), kept)
+
+
+def _convert(job: "BuildJob", *, channels_last: bool) -> bytes:
     import onnx2tf
 
-    folder = job.scratch / "tflite"
+    folder = job.scratch / f"tflite-{channels_last:d}"
+    kept = [
+        name
+        for name, spec in zip(_plain("input", job.inputs), job.inputs, strict=True)
+        if not (channels_last and _is_image(spec))
+    ]
     try:
         onnx2tf.convert(
             input_onnx_file_path=str(_with_plain_names(job)),
             output_folder_path=str(folder),
-            keep_shape_absolutely_input_names=_plain("input", job.inputs),
+            keep_shape_absolutely_input_names=kept or None,
             # The model has been simplified already.
             not_use_onnxsim=True,
             non_verbose=True,
@@ -64,6 +106,13 @@ def _convert(job: "BuildJob") -> bytes:
     if len(made) != 1:
         raise RuntimeError("onnx2tf ended without an error and left no float32 model")
     return made[0].read_bytes()
+
+
+def _is_image(spec: "TensorSpec") -> bool:
+    """Tell whether an input may go in with channels last, and its shape would show it."""
+    if spec.dtype != "float32" or len(spec.shape) != _IMAGE_RANK:
+        return False
+    return tuple(spec.shape[axis] for axis in _CHANNELS_LAST) != spec.shape
 
 
 def _plain(kind: str, specs: "tuple[TensorSpec, ...]") -> list[str]:
@@ -100,154 +149,63 @@ def _rename(nodes: Iterable[Any], names: Mapping[str, str]) -> None:
             _rename(attribute.g.node, names)
 
 
-def _finish(data: bytes, *, half: bool) -> bytes:
-    """Make the file hold, and allow, the precision that was asked for."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    # onnx2tf allows half even in its float32 file: fp32 would mean what the board makes of it.
-    notes = model.metadata or []
-    model.metadata = [note for note in notes if bytes(note.name) != _HALF_ALLOWED[0]]
-    if half:
-        _halve(model)
-        _allow_half(model)
-    _drop_unused(model)
-    builder = flatbuffers.Builder(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _halve(model: "ModelT") -> None:
-    """Store weights in half, each behind an operator that makes them float32 again."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    kinds = {getattr(schema.BuiltinOperator, name) for name in _WEIGHTED}
-    widen = _operator_code(model)
-    for graph in model.subgraphs:
-        widened: dict[int, int] = {}
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex]
-            if max(code.builtinCode, code.deprecatedBuiltinCode) not in kinds:
-                continue
-            operator.inputs = [int(number) for number in operator.inputs]
-            for place, number in enumerate(operator.inputs):
-                if number not in widened:
-                    halves = _halves(model, graph, number)
-                    if halves is None:
-                        continue
-                    widened[number] = _widened(model, graph, number, halves)
-                operator.inputs[place] = widened[number]
-        # Before everything else: each reads constants only.
-        graph.operators[:0] = [_widening(widen, *pair) for pair in widened.items()]
-        for number in widened:
-            graph.tensors[number].type = schema.TensorType.FLOAT16
-
-
-def _operator_code(model: "ModelT") -> int:
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 3  # the first that reads half
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _halves(model: "ModelT", graph: "SubGraphT", number: int) -> "NDArray[np.float16] | None":
-    """Return a constant float32 tensor's values in half; ``None`` for what is or fits no such."""
-    import numpy as np
-    from ai_edge_litert import schema_py_generated as schema
-
-    if number < 0:  # an input that is left out
-        return None
-    tensor = graph.tensors[number]
-    stored = model.buffers[tensor.buffer].data
-    if stored is None or len(stored) == 0 or tensor.type != schema.TensorType.FLOAT32:
-        return None
-    with np.errstate(over="ignore"):
-        halves = np.frombuffer(bytes(stored), np.float32).astype(np.float16)
-    return halves if np.isfinite(halves).all() else None
-
-
-def _widened(
-    model: "ModelT", graph: "SubGraphT", number: int, halves: "NDArray[np.float16]"
-) -> int:
-    """Store a tensor's values in half; return the new float32 tensor that stands for it."""
-    import numpy as np
-    from ai_edge_litert import schema_py_generated as schema
-
-    tensor = graph.tensors[number]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(halves.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor.buffer = len(model.buffers) - 1
-    twin = schema.TensorT()
-    twin.name = bytes(tensor.name) + b"/float32"
-    twin.shape, twin.type, twin.buffer = tensor.shape, schema.TensorType.FLOAT32, 0
-    graph.tensors.append(twin)
-    return len(graph.tensors) - 1
-
-
-def _widening(code: int, source: int, result: int) -> "OperatorT":
-    from ai_edge_litert import schema_py_generated as schema
-
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = code, [source], [result]
-    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    operator.builtinOptions = schema.DequantizeOptionsT()
-    return operator
-
-
-def _allow_half(model: "ModelT") -> None:
-    import numpy as np
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer, note = schema.BufferT(), schema.MetadataT()
-    note.name, text = _HALF_ALLOWED
-    buffer.data = np.frombuffer(text, np.uint8)
-    model.buffers.append(buffer)
-    note.buffer = len(model.buffers) - 1
-    model.metadata.append(note)
-
-
-def _drop_unused(model: "ModelT") -> None:
-    """Empty the buffers that nothing refers to any more."""
-    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    used.update(note.buffer for note in model.metadata)
-    for number, buffer in enumerate(model.buffers):
-        if number not in used:
-            buffer.data = None
-
-
 class _Net:
-    """The built model under LiteRT on the host.
+    """A built file under LiteRT on the host.
 
     Attributes:
-        inputs: the model's names, each with its place among the file's inputs.
+        inputs: the model's names, each with its place among the file's inputs and the axes that
+            bring the model's layout to the file's.
         outputs: likewise, with the axes that bring the file's layout to the model's.
     """
 
-    def __init__(self, job: "BuildJob", model: Path) -> None:
+    def __init__(self, job: "BuildJob", path: Path) -> None:
+        self._job = job
+        self._load(path)
+        self.inputs = _places(job.inputs, _plain("input", job.inputs), self._given)
+        self.outputs = _places(job.outputs, _plain("output", job.outputs), self._made)
+        for item, spec in zip(self.inputs, job.inputs, strict=True):
+            found = tuple(int(size) for size in self._given[item["place"]]["shape"])
+            item["axes"] = _ways(spec.shape, found, spec.name)[0]
+        self._choose_axes()
+
+    def _load(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._net = Interpreter(model_path=str(model), num_threads=1)
+        self._net: Interpreter = Interpreter(model_path=str(path), num_threads=1)
         _allocate(self._net)
         self._given = self._net.get_input_details()
         self._made = self._net.get_output_details()
-        self.inputs = _places(job.inputs, _plain("input", job.inputs), self._given)
-        self.outputs = _places(job.outputs, _plain("output", job.outputs), self._made)
-        self._choose_axes(job)
 
-    def _choose_axes(self, job: "BuildJob") -> None:
+    def again(self, path: Path) -> "_Net":
+        """Load another file with the same inputs and outputs, however these are quantised."""
+        self._load(path)
+        self.inputs = self._found_again(self.inputs, "input", self._given)
+        self.outputs = self._found_again(self.outputs, "output", self._made)
+        return self
+
+    def _found_again(
+        self, items: list[dict[str, Any]], kind: str, details: list[Any]
+    ) -> list[dict[str, Any]]:
+        specs = self._job.inputs if kind == "input" else self._job.outputs
+        places = _places(specs, _plain(kind, specs), details)
+        return [{**item, **place} for item, place in zip(items, places, strict=True)]
+
+    def tensors(self) -> dict[str, Any]:
+        """Return what the runner must know: places, layouts, dtypes and scales."""
+        inputs = [{**item, **_quantised(self._given[item["place"]])} for item in self.inputs]
+        outputs = [{**item, **_quantised(self._made[item["place"]])} for item in self.outputs]
+        return {"inputs": inputs, "outputs": outputs}
+
+    def _choose_axes(self) -> None:
         """Of the layouts that shapes allow, take the one whose values are right."""
         import numpy as np
 
+        job = self._job
         inputs = _seeded(job.inputs)
         # Only values tell their shapes for certain: TFLite knows some no earlier.
         values = self._run(inputs)
         ways = [
-            _ways(values[item["place"]].shape, spec)
+            _ways(values[item["place"]].shape, spec.shape, spec.name)
             for item, spec in zip(self.outputs, job.outputs, strict=True)
         ]
         plain = all(len(found) == 1 for found in ways)
@@ -259,13 +217,37 @@ class _Net:
                 far = [np.abs(value.transpose(axes) - wanted).max() for axes in found]
                 item["axes"] = found[int(np.argmin(far))]
 
-    def _run(self, inputs: Mapping[str, Any]) -> list[Any]:
+    def feed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the file's inputs by its own names, from the model's."""
+        import numpy as np
+
+        feed = {}
         for item in self.inputs:
             detail = self._given[item["place"]]
-            value = inputs[item["name"]].astype(detail["dtype"], copy=False)
-            self._net.set_tensor(detail["index"], value)
+            value = inputs[item["name"]].transpose(item["axes"])
+            scale, zero_point = detail["quantization"]
+            if scale:
+                limits = np.iinfo(detail["dtype"])
+                value = np.rint(value / np.float32(scale)) + zero_point
+                value = value.clip(limits.min, limits.max)
+            feed[detail["name"]] = np.ascontiguousarray(value, dtype=detail["dtype"])
+        return feed
+
+    def _run(self, inputs: Mapping[str, Any]) -> list[Any]:
+        import numpy as np
+
+        indices = {detail["name"]: detail["index"] for detail in self._given}
+        for name, value in self.feed(inputs).items():
+            self._net.set_tensor(indices[name], value)
         self._net.invoke()
-        return [self._net.get_tensor(detail["index"]) for detail in self._made]
+        values = []
+        for detail in self._made:
+            value = self._net.get_tensor(detail["index"])
+            scale, zero_point = detail["quantization"]
+            if scale:
+                value = (value.astype(np.float32) - zero_point) * np.float32(scale)
+            values.append(value)
+        return values
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Infer once."""
@@ -273,6 +255,17 @@ class _Net:
         return {
             item["name"]: values[item["place"]].transpose(item["axes"]) for item in self.outputs
         }
+
+
+def _quantised(detail: Mapping[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    scale, zero_point = detail["quantization"]
+    return {
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scale": float(scale) or None,
+        "zero_point": int(zero_point) if scale else None,
+    }
 
 
 def _allocate(net: "Interpreter") -> None:
@@ -300,17 +293,17 @@ def _places(
     ]
 
 
-def _ways(found: tuple[int, ...], spec: "TensorSpec") -> list[list[int]]:
-    """Return the transpositions that turn one shape into the model's, the likely ones first."""
+def _ways(found: tuple[int, ...], wanted: tuple[int, ...], name: str) -> list[list[int]]:
+    """Return the transpositions that turn one shape into another, the likely ones first."""
     rank = len(found)
     axes = list(range(rank))
     usual = [axes, [0, rank - 1, *axes[1:-1]], [0, *axes[2:], 1]] if rank > 1 else [axes]
     ways: list[list[int]] = []
     for way in itertools.chain(usual, map(list, itertools.permutations(axes))):
-        if tuple(found[axis] for axis in way) == spec.shape and way not in ways:
+        if tuple(found[axis] for axis in way) == wanted and way not in ways:
             ways.append(way)
     if not ways:
-        raise RuntimeError(f"onnx2tf gave output {spec.name} the shape {found}, not {spec.shape}")
+        raise RuntimeError(f"onnx2tf gave {name} a shape that does not fit: {found}, {wanted}")
     return ways
 
 
