@@ -75,10 +75,11 @@ def feasible(
     runtime = engine.runtime(target, facts)
     if isinstance(runtime, Unsupported):
         return runtime
-    return _not_accepted(engine, accepted) or Feasible(candidate, engine, runtime)
+    return refuse_terms(engine, accepted) or Feasible(candidate, engine, runtime)
 
 
-def _not_accepted(engine: Engine, accepted: Collection[EngineName]) -> Unsupported | None:
+def refuse_terms(engine: Engine, accepted: Collection[EngineName]) -> Unsupported | None:
+    """Tell that an engine's tools come under terms that nobody has accepted."""
     licence = engine.toolbox.licence
     if licence is None or engine.name in {*accepted, *settings().accept_licence}:
         return None
