@@ -80,6 +80,7 @@ class DeployOptions:
             "max_drop": self.max_drop,
             "images": str(self.images) if self.images else None,
             "frames": self.frames,
+            "accept_licence": list(self.accept_licence),
             "activate": self.activate,
             "calibration": str(self.calibration) if self.calibration else None,
             "calibration_count": self.calibration_count,

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import stat
 import sys
 import types
@@ -156,6 +157,16 @@ def test_build_that_says_nothing_of_success_is_a_failure(board):
     with pytest.raises(RuntimeError, match="trtexec ended with 0"):
         runner.engine_file(board.onnx, "int8", "10.3.0", board.root)
     assert list(board.folder.iterdir()) == []
+
+
+def test_build_that_was_killed_leaves_its_part_for_a_while(board):
+    board.folder.mkdir(parents=True)
+    parts = [board.folder / f"{name}.engine.1.part" for name in ("old", "new")]
+    for part in parts:
+        part.touch()
+    os.utime(parts[0], (0, 0))
+    runner.engine_file(board.onnx, "fp16", "8.2.1", board.root)
+    assert [part.exists() for part in parts] == [False, True]
 
 
 def test_engines_longest_unused_are_forgotten(board):

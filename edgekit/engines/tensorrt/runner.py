@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -190,9 +191,12 @@ def _sha256(path: str) -> str:
 
 
 def _forget(folder: str) -> None:
-    """Remove the engines that were longest unused: disks are small."""
-    paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".engine")]
-    for path in sorted(paths, key=os.path.getmtime)[:-KEPT_ENGINES]:
+    """Remove the engines that were longest unused, and builds that were killed: disks are small."""
+    paths = [os.path.join(folder, name) for name in os.listdir(folder)]
+    engines = sorted((p for p in paths if p.endswith(".engine")), key=os.path.getmtime)
+    old = time.time() - BUILD_TIMEOUT_S
+    killed = [p for p in paths if p.endswith(".part") and os.path.getmtime(p) < old]
+    for path in [*engines[:-KEPT_ENGINES], *killed]:
         os.remove(path)
 
 
