@@ -139,6 +139,9 @@ SERVED = {
     "rknn-toolkit-lite2": ("3.7", "3.12"),
     "tflite-runtime": ("3.7", "3.11"),
 }
+# Not the newest: NumPy 1.19.5 dies of an illegal instruction on Jetsons, which have Python 3.6.
+# Source: numpy/numpy#18131.
+CHOSEN = {("numpy", "3.6"): "numpy==1.19.4"}
 # From this Python on, boards have a newer libc (Ubuntu 22.04: 3.10, 2.35), and the package asks it.
 NEWER_PLATFORM = {"openvino": ("3.10", "aarch64-manylinux_2_35")}
 
@@ -169,9 +172,10 @@ def board_platforms(package: str, python: str) -> tuple[str, ...]:
 
 
 def newest_lock(package: str, python: str) -> str:
-    """Return the entry of the newest version with a wheel for one Python."""
+    """Return the entry of the newest version with a wheel for one Python that may be used."""
+    package = CHOSEN.get((package, python), package)
     options = ("--python-version", python, "--python-platform")
-    *preferred, last = board_platforms(package, python)
+    *preferred, last = board_platforms(package.partition("==")[0], python)
     for platform in preferred:
         with contextlib.suppress(SystemExit):
             return compile_lock([package], *options, platform)

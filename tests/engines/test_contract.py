@@ -131,6 +131,16 @@ def test_runtime_locks_every_python_it_accepts(name, facts, home):
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_numpy_that_crashes_on_jetsons_is_not_locked(name, facts, home):
+    # NumPy 1.19.5 and Python 3.6 (JetPack 4): numpy/numpy#18131.
+    found = load_engine(name).runtime(home(name), facts("aarch64", ["3.6.9"]))
+    if isinstance(found, Unsupported):
+        pytest.skip(found.reason)
+    locked = {pin.name: pin.version for pin in select(found.requirements, found.packages, "3.6.9")}
+    assert locked["numpy"] == "1.19.4"
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_runtime_takes_the_newest_python(name, facts, home):
     target = home(name)
     *_, older, newest = accepted_pythons(name, target, facts)
