@@ -1,6 +1,7 @@
 """What holds for OpenVINO alone."""
 
 import json
+import platform
 import re
 from dataclasses import replace
 
@@ -148,6 +149,10 @@ def test_runner_never_computes_in_bfloat16(
         (*files, pack_runner(OPENVINO)), wheels, tiny, "openvino", precision, [frame]
     )
     assert done.returncode == 0, done.stderr
-    arithmetic = json.loads((folder / "result.json").read_text())["versions"]["openvino arithmetic"]
+    versions = json.loads((folder / "result.json").read_text())["versions"]
+    arithmetic = versions["openvino arithmetic"]
     # Left to itself the plug-in takes bf16 on x86 CPUs that have it, for any precision.
     assert arithmetic in ({"f32", "f16"} if precision == "fp16" else {"f32"})
+    if platform.machine() == "x86_64":
+        whole = "1 of 1" if precision == "int8" else "0 of 1"
+        assert versions["openvino integer layers"] == whole

@@ -30,7 +30,8 @@ class Mnn:
     ``int8``: convolutions and products with constant weights (symmetric, per channel), their
     inputs and outputs (with a zero point), and what merely moves or pools such values. All else,
     sigmoids and sums among it, is float32 between conversions. Only convolutions and products
-    can be named to stay in float. On x86 it was slower than float32 wherever it was measured.
+    can be named to stay in float. On x86 it was slower than float32 wherever it was measured, and
+    less exact than the same file on ARM (YOLOv5n: 22 dB above the noise against 31 dB).
     """
 
     name: EngineName = "mnn"

@@ -11,13 +11,16 @@ import numpy as np
 
 from edgekit.onboard import harness
 
+# What the plug-in calls layers with weights.
+_WEIGHTED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+
 
 class Session:
     """One loaded model.
 
     fp32 is strictly float32. fp16 computes in float16 where the CPU plug-in has it, in float32
-    everywhere else; :meth:`versions` tells which. int8 leaves what the file does not quantise in
-    float32.
+    everywhere else. int8 computes as much in integers as the plug-in has for this CPU, and the
+    rest in float32. :meth:`versions` tells what it came to.
 
     Knobs:
         threads: threads of the one stream.
@@ -61,6 +64,7 @@ class Session:
         return {
             "openvino": self._version.split("-")[0],
             "openvino arithmetic": precision.get_type_name(),
+            "openvino integer layers": _integer_layers(self._model),
         }
 
 
@@ -71,6 +75,14 @@ def _arithmetic(core: Any, precision: str) -> str:
     """
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "f16" if precision == "fp16" and "FP16" in capabilities else "f32"
+
+
+def _integer_layers(model: Any) -> str:
+    """Say how many of the layers that have weights are computed in integers."""
+    facts = [node.get_rt_info() for node in model.get_runtime_model().get_ops()]
+    weighted = [fact for fact in facts if fact["layerType"].astype(str) in _WEIGHTED]
+    whole = [fact for fact in weighted if fact["runtimePrecision"].astype(str) in ("i8", "u8")]
+    return "%d of %d" % (len(whole), len(weighted))
 
 
 if __name__ == "__main__":
