@@ -32,20 +32,10 @@ class Head(Structure):
     """One raw head of a detector."""
 
     _fields_ = [
-        ("values", c_void_p),
         *[(name, c_int32) for name in ("dtype", "channels_last")],
         *[(name, c_int32) for name in ("anchors", "classes", "rows", "columns")],
-        *[(name, c_float) for name in ("bound", "class_bound", "stride")],
+        *[(name, c_float) for name in ("bound", "stride")],
         *[(name, c_void_p) for name in ("anchor_sizes", "sigmoids")],
-    ]
-
-
-class Candidates(Structure):
-    """Memory for boxes that pass."""
-
-    _fields_ = [
-        *[(name, c_void_p) for name in ("boxes", "scores", "classes")],
-        ("capacity", c_int32),
     ]
 
 
@@ -53,8 +43,9 @@ class Rules(Structure):
     """What of the candidates is answered."""
 
     _fields_ = [
-        *[(name, c_int32) for name in ("most_candidates", "most_detections", "classes")],
-        ("iou_threshold", c_float),
+        *[(name, c_int32) for name in ("most_candidates", "most_detections")],
+        *[(name, c_int32) for name in ("classes", "multi_label")],
+        *[(name, c_float) for name in ("score_threshold", "iou_threshold")],
         *[(name, c_float * 2) for name in ("offset", "gain", "limit")],
     ]
 
@@ -75,14 +66,11 @@ class Library:
         self.image = native.steps_image
         self.image.argtypes = [POINTER(Image), c_void_p, c_void_p, c_void_p]
         self.image.restype = None
-        self.head = native.steps_head
-        self.head.argtypes = [POINTER(Head), c_float, c_int32, POINTER(Candidates), c_int32]
+        memory: Any = [POINTER(Rules), c_int32, c_void_p]
+        self.heads = native.steps_heads
+        self.heads.argtypes = [POINTER(Head), POINTER(c_void_p), c_int32, *memory]
         self.rows = native.steps_rows
-        self.rows.argtypes = [c_void_p, c_int32, c_int32, c_float, c_int32, POINTER(Candidates)]
-        self.detections = native.steps_detections
-        self.detections.argtypes = [
-            POINTER(Candidates), c_int32, POINTER(Rules), c_void_p, c_void_p,
-        ]  # fmt: skip
+        self.rows.argtypes = [c_void_p, c_int32, *memory]
 
 
 def address(array: Array) -> Any:
@@ -90,5 +78,5 @@ def address(array: Array) -> Any:
     return array.__array_interface__["data"][0]
 
 
-__all__ = ["DTYPES", "LARGEST_EDGE", "Candidates", "Head", "Image", "Library", "Rules", "address"]
+__all__ = ["DTYPES", "LARGEST_EDGE", "Head", "Image", "Library", "Rules", "address"]
 __all__ += ["byref"]

@@ -2,6 +2,8 @@
 
 #include "steps.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum { BOX_FIELDS = 5, OBJECTNESS = 4 };
 
 /* exp of a number in [-104, 0], to 2 units in the last place.
@@ -49,17 +51,16 @@ static void add(const Candidates *candidates, int32_t at, const float centre[4],
 }
 
 /* The head's value at an index, in its own units. Inlined for each dtype. */
-static inline __attribute__((always_inline)) float raw_at(const Head *head, int dtype, int64_t at)
+INLINE float raw_at(const void *values, int dtype, int64_t at)
 {
     if (dtype == FLOAT32)
-        return ((const float *)head->values)[at];
+        return ((const float *)values)[at];
     if (dtype == INT8)
-        return ((const int8_t *)head->values)[at];
-    return ((const uint8_t *)head->values)[at];
+        return ((const int8_t *)values)[at];
+    return ((const uint8_t *)values)[at];
 }
 
-static inline __attribute__((always_inline)) float logistic_of(const Head *head, int dtype,
-                                                               float raw)
+INLINE float logistic_of(const Head *head, int dtype, float raw)
 {
     return dtype == FLOAT32 ? logistic(raw) : head->sigmoids[(uint8_t)(int32_t)raw];
 }
@@ -76,38 +77,37 @@ static void decode_box(const Head *head, const float shares[4], int anchor, int 
     centre[3] = height * height * head->anchor_sizes[2 * anchor + 1];
 }
 
-static inline __attribute__((always_inline)) int32_t scan_cell(
-    const Head *head, int dtype, int anchor, int cell, int64_t first, int64_t step,
-    float score_threshold, int multi_label, const Candidates *candidates, int32_t count)
+INLINE int32_t scan_cell(const Head *head, const void *values, int dtype, int anchor, int cell,
+                         int64_t first, int64_t step, const Rules *rules,
+                         const Candidates *candidates, int32_t count)
 {
-    float objectness = logistic_of(head, dtype, raw_at(head, dtype, first + OBJECTNESS * step));
+    float objectness = logistic_of(head, dtype, raw_at(values, dtype, first + OBJECTNESS * step));
     int64_t classes = first + BOX_FIELDS * step;
-    int best = 0, from = 0, to = head->classes;
-    if (!multi_label) {
-        float most = raw_at(head, dtype, classes);
+    int from = 0, to = head->classes;
+    if (!rules->multi_label) {
+        float most = raw_at(values, dtype, classes);
         for (int kind = 1; kind < head->classes; kind++) {
-            float raw = raw_at(head, dtype, classes + kind * step);
+            float raw = raw_at(values, dtype, classes + kind * step);
             if (raw > most) {
                 most = raw;
-                best = kind;
+                from = kind;
             }
         }
-        from = best;
-        to = best + 1;
+        to = from + 1;
     }
     float centre[4];
     int decoded = 0;
     for (int kind = from; kind < to; kind++) {
-        float raw = raw_at(head, dtype, classes + kind * step);
-        if (!(raw > head->class_bound))
+        float raw = raw_at(values, dtype, classes + kind * step);
+        if (!(raw > head->bound))
             continue;
         float score = logistic_of(head, dtype, raw) * objectness;
-        if (!(score > score_threshold))
+        if (!(score > rules->score_threshold))
             continue;
         if (!decoded) {
             float shares[4];
             for (int i = 0; i < 4; i++)
-                shares[i] = logistic_of(head, dtype, raw_at(head, dtype, first + i * step));
+                shares[i] = logistic_of(head, dtype, raw_at(values, dtype, first + i * step));
             decode_box(head, shares, anchor, cell, centre);
             decoded = 1;
         }
@@ -116,9 +116,8 @@ static inline __attribute__((always_inline)) int32_t scan_cell(
     return count;
 }
 
-static inline __attribute__((always_inline)) int32_t scan_head(
-    const Head *head, int dtype, float score_threshold, int multi_label,
-    const Candidates *candidates, int32_t count)
+INLINE int32_t scan_head(const Head *head, const void *values, int dtype, const Rules *rules,
+                         const Candidates *candidates, int32_t count)
 {
     int64_t fields = BOX_FIELDS + head->classes, cells = (int64_t)head->rows * head->columns;
     int64_t step = head->channels_last ? 1 : cells;
@@ -126,44 +125,60 @@ static inline __attribute__((always_inline)) int32_t scan_head(
     for (int anchor = 0; anchor < head->anchors; anchor++) {
         int64_t first = anchor * fields * step;
         for (int64_t cell = 0; cell < cells; cell++, first += next)
-            if (raw_at(head, dtype, first + OBJECTNESS * step) > head->bound)
-                count = scan_cell(head, dtype, anchor, (int)cell, first, step, score_threshold,
-                                  multi_label, candidates, count);
+            if (raw_at(values, dtype, first + OBJECTNESS * step) > head->bound)
+                count = scan_cell(head, values, dtype, anchor, (int)cell, first, step, rules,
+                                  candidates, count);
     }
     return count;
 }
 
-int32_t steps_head(const Head *head, float score_threshold, int32_t multi_label,
-                   const Candidates *candidates, int32_t count)
+static int32_t answer(const Candidates *candidates, int32_t count, const Rules *rules,
+                      float *memory)
 {
-    if (head->dtype == FLOAT32)
-        return scan_head(head, FLOAT32, score_threshold, multi_label, candidates, count);
-    if (head->dtype == INT8)
-        return scan_head(head, INT8, score_threshold, multi_label, candidates, count);
-    return scan_head(head, UINT8, score_threshold, multi_label, candidates, count);
+    return count > candidates->capacity ? -count
+                                        : steps_detections(candidates, count, rules, memory);
 }
 
-int32_t steps_rows(const float *rows, int32_t row_count, int32_t classes, float score_threshold,
-                   int32_t multi_label, const Candidates *candidates)
+int32_t steps_heads(const Head *heads, const void *const *values, int32_t head_count,
+                    const Rules *rules, int32_t capacity, float *memory)
 {
+    Candidates candidates = steps_candidates(rules, capacity, memory);
+    int32_t count = 0;
+    for (int i = 0; i < head_count; i++) {
+        const Head *head = heads + i;
+        if (head->dtype == FLOAT32)
+            count = scan_head(head, values[i], FLOAT32, rules, &candidates, count);
+        else if (head->dtype == INT8)
+            count = scan_head(head, values[i], INT8, rules, &candidates, count);
+        else
+            count = scan_head(head, values[i], UINT8, rules, &candidates, count);
+    }
+    return answer(&candidates, count, rules, memory);
+}
+
+int32_t steps_rows(const float *rows, int32_t row_count, const Rules *rules, int32_t capacity,
+                   float *memory)
+{
+    Candidates candidates = steps_candidates(rules, capacity, memory);
+    float score_threshold = rules->score_threshold;
     int32_t count = 0;
     for (int32_t i = 0; i < row_count; i++) {
-        const float *row = rows + (int64_t)i * (BOX_FIELDS + classes);
+        const float *row = rows + (int64_t)i * (BOX_FIELDS + rules->classes);
         float objectness = row[OBJECTNESS], most = -1;
         if (!(objectness > score_threshold))
             continue;
         int best = 0;
-        for (int kind = 0; kind < classes; kind++) {
+        for (int kind = 0; kind < rules->classes; kind++) {
             float score = row[BOX_FIELDS + kind] * objectness;
-            if (multi_label && score > score_threshold)
-                add(candidates, count++, row, score, kind);
+            if (rules->multi_label && score > score_threshold)
+                add(&candidates, count++, row, score, kind);
             if (score > most) {
                 most = score;
                 best = kind;
             }
         }
-        if (!multi_label && most > score_threshold)
-            add(candidates, count++, row, most, best);
+        if (!rules->multi_label && most > score_threshold)
+            add(&candidates, count++, row, most, best);
     }
-    return count;
+    return answer(&candidates, count, rules, memory);
 }

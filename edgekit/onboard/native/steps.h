@@ -30,15 +30,20 @@ typedef struct {
 
 /* A raw head of YOLOv5: [anchors * (5 + classes), rows, columns], or channels last. */
 typedef struct {
-    const void *values;
     int32_t dtype, channels_last;
     int32_t anchors, classes, rows, columns;
-    float bound;                /* objectness below it cannot pass; in the head's own units */
-    float class_bound;          /* the same for a class */
+    float bound;                /* a logit at or below it cannot pass; in the head's own units */
     float stride;
     const float *anchor_sizes;  /* width and height for each anchor */
     const float *sigmoids;      /* integers: the logistic of each byte's value */
 } Head;
+
+/* What of the candidates is answered, and where it lies on the frame. */
+typedef struct {
+    int32_t most_candidates, most_detections, classes, multi_label;
+    float score_threshold, iou_threshold;
+    float offset[2], gain[2], limit[2]; /* x, y */
+} Rules;
 
 /* Boxes x0, y0, x1, y1 on the input that passed the score threshold. */
 typedef struct {
@@ -48,30 +53,24 @@ typedef struct {
     int32_t capacity;
 } Candidates;
 
-/* What of the candidates is answered, and where it lies on the frame. */
-typedef struct {
-    int32_t most_candidates, most_detections, classes;
-    float iou_threshold;
-    float offset[2], gain[2], limit[2]; /* x, y */
-} Rules;
-
 int32_t steps_version(void);
 
 /* Write the tensor. scratch: 3 * frame_width + 6 * width + 8 floats. */
 void steps_image(const Image *image, const uint8_t *frame, void *tensor, float *scratch);
 
-/* Add a head's candidates to the count that are there; return the new count. Beyond the capacity
- * they are counted and not written. */
-int32_t steps_head(const Head *head, float score_threshold, int32_t multi_label,
-                   const Candidates *candidates, int32_t count);
+/* Find, sort, suppress, place. The detections come first in memory: x0, y0, x1, y1, score, class
+ * of each. memory: 6 * most_detections + 8 * capacity + classes + 2 * most_detections floats.
+ * The answer is how many there are, or, below zero, for how many candidates memory is wanted. */
+int32_t steps_heads(const Head *heads, const void *const *values, int32_t head_count,
+                    const Rules *rules, int32_t capacity, float *memory);
 
-/* The same for decoded rows [count of rows, 5 + classes]. */
-int32_t steps_rows(const float *rows, int32_t row_count, int32_t classes, float score_threshold,
-                   int32_t multi_label, const Candidates *candidates);
+/* The same from decoded rows [count of rows, 5 + classes]. */
+int32_t steps_rows(const float *rows, int32_t row_count, const Rules *rules, int32_t capacity,
+                   float *memory);
 
-/* Sort, suppress, place: write x0, y0, x1, y1, score, class of each detection and return how many.
- * scratch: 2 * count + classes + 2 * most_detections int32. */
+/* Within the library: detect.c to suppress.c. */
+Candidates steps_candidates(const Rules *rules, int32_t capacity, float *memory);
 int32_t steps_detections(const Candidates *candidates, int32_t count, const Rules *rules,
-                         int32_t *scratch, float *detections);
+                         float *memory);
 
 #endif

@@ -69,11 +69,20 @@ static float placed(float edge, const Rules *rules, int axis)
     return on_frame < rules->limit[axis] ? on_frame : rules->limit[axis];
 }
 
-int32_t steps_detections(const Candidates *candidates, int32_t count, const Rules *rules,
-                         int32_t *scratch, float *detections)
+Candidates steps_candidates(const Rules *rules, int32_t capacity, float *memory)
 {
-    int32_t *latest = scratch + 2 * (int64_t)count; /* of each class, among those kept */
-    int32_t *earlier = latest + rules->classes;     /* the one of its class kept before */
+    float *boxes = memory + 6 * (int64_t)rules->most_detections;
+    float *scores = boxes + 4 * (int64_t)capacity;
+    Candidates candidates = {boxes, scores, (int32_t *)(scores + capacity), capacity};
+    return candidates;
+}
+
+int32_t steps_detections(const Candidates *candidates, int32_t count, const Rules *rules,
+                         float *memory)
+{
+    int32_t *scratch = candidates->classes + candidates->capacity;
+    int32_t *latest = scratch + 2 * (int64_t)candidates->capacity; /* kept, of each class */
+    int32_t *earlier = latest + rules->classes; /* the one of its class kept before */
     int32_t *kept = earlier + rules->most_detections;
     int32_t *order = count <= FEW
         ? sort_few(candidates->scores, scratch, count)
@@ -94,7 +103,7 @@ int32_t steps_detections(const Candidates *candidates, int32_t count, const Rule
         earlier[found] = latest[kind];
         latest[kind] = found;
         kept[found] = index;
-        float *row = detections + 6 * (int64_t)found++;
+        float *row = memory + 6 * (int64_t)found++;
         for (int edge = 0; edge < 4; edge++)
             row[edge] = placed(box[edge], rules, edge % 2);
         row[4] = candidates->scores[index];

@@ -77,11 +77,13 @@ def yolov5_heads(values: Mapping[str, Any]) -> Postprocess:
     detector = _detector(rules)
     bound = _logit_bound(rules.score_threshold)
 
+    def heads_of(outputs: Mapping[str, Any]) -> List[_Head]:
+        return _heads(outputs, rules.fit, strides, anchors)
+
     def run(outputs: Tensors, frame_shape: Sequence[int]) -> Answers:
-        heads = _heads(outputs, rules.fit, strides, anchors)
         if detector is not None:
-            return detector.heads(heads, bound, frame_shape)
-        found = [_decode_head(*head, bound, rules) for head in heads]
+            return detector.heads(outputs, heads_of, bound, frame_shape)
+        found = [_decode_head(*head, bound, rules) for head in heads_of(outputs)]
         boxes, scores, kinds = (np.concatenate(parts) for parts in zip(*found))
         return answers(boxes, scores, kinds, rules, frame_shape)
 
