@@ -234,7 +234,7 @@ def backend_tests() -> Iterator[onnx.ModelProto]:
             continue
         if len(model.graph.node) != 1 or not model.graph.input or model.graph.node[0].domain:
             continue
-        if len(inputs) != len(model.graph.input) or not _plain(model):
+        if len(inputs) != len(model.graph.input) or not plain_floats(model):
             continue
         for value, tensor in zip(list(model.graph.input)[1:], inputs[1:], strict=True):
             tensor.name = value.name
@@ -249,7 +249,7 @@ def _tensor(value: object) -> onnx.TensorProto | None:
     return numpy_helper.from_array(value) if isinstance(value, np.ndarray) else None
 
 
-def _plain(model: onnx.ModelProto) -> bool:
+def plain_floats(model: onnx.ModelProto) -> bool:
     """Tell whether first input and all outputs are tensors of known float shape."""
     values = [model.graph.input[0], *model.graph.output]
     kinds = [value.type.tensor_type for value in values]
@@ -259,7 +259,7 @@ def _plain(model: onnx.ModelProto) -> bool:
 
 def works(engine: str, model: onnx.ModelProto) -> bool:
     """Tell whether ``engine`` runs the graph and equals ONNX Runtime."""
-    if not _plain(model):
+    if not plain_floats(model):
         return False
     data = model.SerializeToString()
     with tempfile.TemporaryDirectory() as folder:

@@ -73,6 +73,38 @@ HOST = {
         "tabulate==0.10.0",
         "typing-extensions==4.16.0",
     ),
+    # What x2paddle and paddlepaddle import on the way; pre-releases are the only Paddle Lite for
+    # a Python on which the others are to be had, and 2 of NumPy breaks it silently.
+    "paddlelite": (
+        "paddlelite==2.13rc0",
+        "paddlepaddle==2.6.2",
+        "x2paddle==1.6.0",
+        "onnx==1.16.2",
+        "onnxruntime==1.23.2",
+        "numpy==1.26.4",
+        "anyio==4.12.1",
+        "astor==0.8.1",
+        "certifi==2026.10.18",
+        "charset-normalizer==3.4.2",
+        "decorator==5.2.1",
+        "exceptiongroup==1.3.1",
+        "h11==0.16.0",
+        "httpcore==1.0.9",
+        "httpx==0.27.2",
+        "idna==3.10",
+        "mpmath==1.3.0",
+        "opt-einsum==3.3.0",
+        "packaging==26.3",
+        "pillow==11.3.0",
+        "protobuf==3.20.3",
+        "requests==2.32.3",
+        "setuptools==80.9.0",
+        "six==1.17.0",
+        "sniffio==1.3.1",
+        "sympy==1.13.3",
+        "typing-extensions==4.16.0",
+        "urllib3==2.4.0",
+    ),
     # What onnx2tf imports on its way without TensorFlow; it declares some 500 MB more.
     "tflite": (
         "onnx2tf==2.6.9",
@@ -121,12 +153,13 @@ HOST = {
 # Toolboxes that belong to no engine: edgekit/toolbox/<name>.txt.
 TOOLBOXES = {"zig": ("ziglang==0.17.1",)}
 # The Python that locks are made for: where a package declares a newer one than it needs.
-HOST_PYTHON = {"tflite": "3.12"}
+HOST_PYTHON = {"paddlelite": "3.10", "tflite": "3.12"}
 BOARD = {
     "onnxruntime": ("onnxruntime", "numpy"),
     "ncnn": ("ncnn", "numpy"),
     "mnn": ("mnn", "numpy"),
     "openvino": ("openvino", "numpy"),
+    "paddlelite": ("paddlelite==2.13rc0", "numpy<2"),
     "rknn": ("rknn-toolkit-lite2", "numpy", "psutil", "ruamel-yaml"),
     # TensorRT itself comes with JetPack.
     "tensorrt": ("numpy",),
@@ -135,15 +168,22 @@ BOARD = {
 # Packages that have wheels for some Pythons only.
 SERVED = {
     "ai-edge-litert": ("3.9", "3.14"),
+    "numpy<2": ("3.8", "3.10"),
     "openvino": ("3.8", "3.14"),
+    "paddlelite==2.13rc0": ("3.8", "3.10"),
     "rknn-toolkit-lite2": ("3.7", "3.12"),
     "tflite-runtime": ("3.7", "3.11"),
 }
 # Not the newest: NumPy 1.19.5 dies of an illegal instruction on Jetsons, which have Python 3.6.
 # Source: numpy/numpy#18131.
 CHOSEN = {("numpy", "3.6"): "numpy==1.19.4"}
-# From this Python on, boards have a newer libc (Ubuntu 22.04: 3.10, 2.35), and the package asks it.
-NEWER_PLATFORM = {"openvino": ("3.10", "aarch64-manylinux_2_35")}
+# From this Python on another platform: boards have a newer libc (Ubuntu 22.04: 3.10, 2.35), and the
+# package asks it; or there are wheels for x86-64 alone.
+NEWER_PLATFORM = {
+    "numpy<2": ("3.8", "x86_64-manylinux_2_31"),
+    "openvino": ("3.10", "aarch64-manylinux_2_35"),
+    "paddlelite==2.13rc0": ("3.8", "x86_64-manylinux_2_31"),
+}
 
 
 def compile_lock(requirements: Iterable[str], *options: str) -> str:

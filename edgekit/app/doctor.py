@@ -262,7 +262,8 @@ def _device_engine(engine: Engine, target: Target, facts: DeviceFacts) -> Check 
     if isinstance(runtime, Unsupported):
         if runtime.other_hardware:
             return None
-        return Check(f"engine {engine.name}", False, runtime.reason, runtime.hint)
+        # What an engine never promised is no fault of the device's.
+        return Check(f"engine {engine.name}", runtime.export_only, runtime.reason, runtime.hint)
     packages = ", ".join((*runtime.packages, *runtime.system_packages))
     python = f"Python {runtime.python.version}, {facts.libc} {facts.libc_version}"
     return Check(f"engine {engine.name}", True, f"{python}: {packages}")

@@ -81,11 +81,14 @@ class Unsupported:
     Attributes:
         other_hardware: nothing on such a board is what the engine is made for, whatever the
             model: worth a word only to somebody who named the engine.
+        export_only: the engine's files can be made for the device; its runtime is the user's to
+            bring.
     """
 
     reason: str
     hint: str | None = None
     other_hardware: bool = False
+    export_only: bool = False
 
 
 class Engine(Protocol):

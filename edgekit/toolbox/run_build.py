@@ -2,8 +2,9 @@
 
     python run_build.py JOB.json
 
-Standard library only, and NumPy and ONNX Runtime where a build verifies itself; edgekit is not
-importable here. The job names everything; ``result.json`` beside it says what came out::
+Python 3.10 and newer. Standard library only, and NumPy and ONNX Runtime where a build verifies
+itself; edgekit is not importable here. The job names everything; ``result.json`` beside it says
+what came out::
 
     {"files": [{"path", "sha256", "size_bytes"}], "versions": {"ncnn": "..."}}
     {"error": "what went wrong, in one line"}
@@ -235,11 +236,18 @@ def _files(folder: Path) -> list[dict[str, str | int]]:
     files: list[dict[str, str | int]] = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
             name = path.relative_to(folder).as_posix()
-            files.append({"path": name, "sha256": digest, "size_bytes": path.stat().st_size})
+            files.append({"path": name, "sha256": _digest(path), "size_bytes": path.stat().st_size})
     return files
+
+
+def _digest(path: Path) -> str:
+    # file_digest came with Python 3.11; some toolboxes are older.
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -53,7 +53,10 @@ def test_shapes_on_an_emulated_rk3566(edgekit):
     # An RK3566 has an NPU, whose vendor's terms nobody accepted; it is no Jetson.
     assert {engine for engine, _ in rows} == set(engine_names()) - {"tensorrt"}
     for (engine, precision), row in rows.items():
-        if engine == "rknn":
+        if engine == "paddlelite":
+            assert row["status"] == "unsupported"
+            assert row["reason"].startswith("export only: bring the runtime; edgekit export")
+        elif engine == "rknn":
             assert row["status"] == "unsupported"
             assert "--accept-licence rknn" in row["reason"]
         elif precision == "fp32":

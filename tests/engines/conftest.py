@@ -192,7 +192,7 @@ def here(facts) -> DeviceFacts:
 def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str], Path]]:
     """Lay out a bundle and a job as the agent does, and run it; give process and job folder."""
 
-    def run(files, wheels, model, engine, precision, frames, **changes):
+    def run(files, wheels, model, engine, precision, frames, *, python=sys.executable, **changes):
         bundle, runtime, job_folder = (tmp_path / name for name in ("bundle", "runtime", "job"))
         for folder in (bundle, runtime, job_folder):
             folder.mkdir(exist_ok=True)
@@ -221,7 +221,7 @@ def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str]
         }
         (job_folder / "job.json").write_text(json.dumps(job))
         done = subprocess.run(
-            [sys.executable, "-B", str(bundle / "runner.pyz"), str(job_folder / "job.json")],
+            [python, "-B", str(bundle / "runner.pyz"), str(job_folder / "job.json")],
             cwd=job_folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(runtime)},
             capture_output=True,
