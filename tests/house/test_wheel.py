@@ -60,3 +60,10 @@ def test_wheel_alone_serves_the_commands(installed, tmp_path, arguments, shown):
 def test_wheel_holds_every_engines_locks(installed, root):
     for lock in root.glob("edgekit/engines/*/*.txt"):
         assert (installed / lock.relative_to(root)).read_bytes() == lock.read_bytes()
+
+
+def test_wheel_holds_the_steps_in_c_and_their_compilers_lock(installed, root):
+    sources = [*root.glob("edgekit/onboard/native/*.[ch]"), *root.glob("edgekit/toolbox/*.txt")]
+    assert {file.suffix for file in sources} == {".c", ".h", ".txt"}
+    for file in sources:
+        assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
