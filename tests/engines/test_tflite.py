@@ -1,15 +1,55 @@
 """What holds for TFLite alone."""
 
+import hashlib
+import json
+import subprocess
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgekit.core.contracts import RuntimeSpec, Unsupported
 from edgekit.core.errors import BuildError
 from edgekit.core.events import ignore
+from edgekit.core.model import FileRef
+from edgekit.core.quantisation import CalibrationSet, Int8, Quantisation
 from edgekit.engines import load_engine
 from edgekit.toolbox.build import build
+from edgekit.toolbox.environments import environment
 
 TFLITE = load_engine("tflite")
+# Reads a file with LiteRT itself, kernels plain: what stands there is what was written.
+READ = """
+import json, sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+net = Interpreter(model_path=sys.argv[1], experimental_op_resolver_type=plain)
+dtypes = sorted({np.dtype(item["dtype"]).name for item in net.get_tensor_details()})
+print(json.dumps([dtypes, [item["op_name"] for item in net._get_ops_details()]]))
+"""
+
+
+@pytest.fixture
+def make_int8(calibrate, local_target):
+    """Build int8; give tensors.json, the dtypes of all tensors, and the operators in order."""
+
+    def make(model, *layers, samples=None):
+        int8 = Int8(Quantisation("minmax", layers), samples or calibrate(model))
+        files = {
+            file.path: file.source
+            for file in build(TFLITE, model, "int8", local_target, int8=int8, emit=ignore)
+        }
+        python = str(environment(TFLITE.toolbox, emit=ignore).python)
+        done = subprocess.run(
+            [python, "-c", READ, str(files["model.tflite"])],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return (json.loads(files["tensors.json"].read_text()), *json.loads(done.stdout))
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -80,3 +120,88 @@ def test_build_fp16_stores_the_weights_in_half_and_allows_half_arithmetic(tiny, 
     assert kernel.astype(np.float16).tobytes() in half
     assert b"reduced_precision_support" in half
     assert b"reduced_precision_support" not in whole
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_is_all_integer_and_takes_a_picture_without_loss(tiny, make_int8):
+    tensors, dtypes, operators = make_int8(tiny)
+    assert set(dtypes) <= {"int8", "int32"}
+    assert {"CONV_2D"} <= set(operators)
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(operators)
+    (given,) = tensors["inputs"]
+    assert given["scale"] == pytest.approx(1 / 255, rel=1e-6)
+    assert (given["zero_point"], given["dtype"], given["axes"]) == (-128, "int8", [0, 2, 3, 1])
+    assert [item["dtype"] for item in tensors["outputs"]] == ["int8", "int8"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_input_beyond_0_to_1_has_the_range_that_was_seen(tiny, make_int8, calibrate, tmp_path):
+    ((name, file),) = calibrate(tiny).inputs
+    path = tmp_path / "normalised.npy"
+    np.save(path, np.load(file.path) * 4 - 2)
+    shifted = FileRef(path, "", path.stat().st_size)
+    tensors, _dtypes, _operators = make_int8(
+        tiny, samples=CalibrationSet(((name, shifted),), 16, (), "normalised")
+    )
+    assert tensors["inputs"][0]["scale"] == pytest.approx(4 / 255, rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+@pytest.mark.parametrize(("layer", "kind"), [("stem", "int8"), ("activation", "float32")])
+def test_int8_float_layer_is_found_and_an_output_it_makes_stays_float(tiny, make_int8, layer, kind):
+    tensors, dtypes, operators = make_int8(tiny, layer)
+    assert {"int8", "float32"} <= set(dtypes)
+    assert {"QUANTIZE", "DEQUANTIZE"} <= set(operators)
+    kinds = {item["name"]: item["dtype"] for item in tensors["outputs"]}
+    assert kinds == {"first": kind, "second": "int8"}
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_joined_tensors_share_a_scale_and_are_not_rounded_twice(tmp_path, tiny, make_int8):
+    tensors, dtypes, operators = make_int8(_joined(tmp_path / "joined.onnx", tiny))
+    assert "CONCATENATION" in operators
+    assert "QUANTIZE" not in operators
+    assert set(dtypes) <= {"int8", "int32"}
+    first, second = tensors["outputs"]
+    assert first["scale"] == second["scale"]
+
+
+def _joined(path, tiny):
+    """Write a model whose two branches are joined, one of which also is an output itself."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    random = np.random.default_rng(3)
+    weights = [random.standard_normal((4, 3, 1, 1)).astype(np.float32) for _ in range(2)]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], name="one"),
+        helper.make_node("Conv", ["x", "w1"], ["b"], name="two"),
+        helper.make_node("Concat", ["a", "b"], ["joined"], name="join", axis=1),
+        helper.make_node("MaxPool", ["a"], ["pooled"], name="pool", kernel_shape=[2, 2]),
+    ]
+    shapes = {"x": (1, 3, 9, 7), "joined": (1, 8, 9, 7), "pooled": (1, 4, 8, 6)}
+    values = {
+        name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    }
+    held = [numpy_helper.from_array(value, f"w{n}") for n, value in enumerate(weights)]
+    outputs = [values["joined"], values["pooled"]]
+    graph = helper.make_graph(nodes, "joined", [values["x"]], outputs, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    specs = tuple(
+        replace(tiny.outputs[0], name=name, shape=shapes[name]) for name in ("joined", "pooled")
+    )
+    data = path.read_bytes()
+    file = FileRef(path, hashlib.sha256(data).hexdigest(), len(data))
+    operators = ("Concat", "Conv", "MaxPool")
+    return replace(tiny, onnx=file, reference=file, outputs=specs, operators=operators)

@@ -13,24 +13,19 @@ may compute in half where the CPU has the instructions. Its own int8 is not used
 import itertools
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from . import build_file as file
+from . import build_int8 as int8
+from . import build_islands as islands
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
     from edgekit.core.contracts import BuildJob
     from edgekit.core.model import TensorSpec
-    from edgekit.engines.tflite import build_file as file
-    from edgekit.engines.tflite import build_int8 as int8
-    from edgekit.engines.tflite import build_islands as islands
-else:  # the toolbox runs this file by its path; what it needs lies beside it
-    sys.path.insert(0, str(Path(__file__).parent))
-    import build_file as file
-    import build_int8 as int8
-    import build_islands as islands
 
 # Shares of an output's largest value. fp16 holds 11 bits; deep nets add up a few of them.
 _TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 1e-3}  # int8: of the float file it is made from

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import build_file as file
+from . import build_scales as scales
+
 if TYPE_CHECKING:
     from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT
 
     from edgekit.core.contracts import Ranges
-    from edgekit.engines.tflite import build_file as file
-    from edgekit.engines.tflite import build_scales as scales
-else:
-    import build_file as file
-    import build_scales as scales
 
 Feeds = Iterable[Mapping[str, Any]]  # what the file's inputs take, sample by sample
 
@@ -87,7 +85,7 @@ def quantise(float_file: Path, feeds: Feeds, ranges: "Ranges", islands: frozense
     return file.write(made)
 
 
-def _observe(float_file: Path, feeds: Feeds, ranges: "Ranges") -> "scales.Limits":
+def _observe(float_file: Path, feeds: Feeds, ranges: "Ranges") -> scales.Limits:
     observer = Observer(float_file)
     widest: scales.Limits = {}
     count = 0
@@ -115,7 +113,7 @@ def scope(graph: "SubGraphT", operator: "OperatorT") -> str:
     return "".join(f"{file.name_of(graph, number)};" for number in operator.outputs)
 
 
-def _quantised(float_file: Path, limits: "scales.Limits", islands: frozenset[str]) -> bytes:
+def _quantised(float_file: Path, limits: scales.Limits, islands: frozenset[str]) -> bytes:
     import numpy as np
     from litert_quantizer import quantizer, recipe  # type: ignore[import-not-found]
 
@@ -142,9 +140,10 @@ def _give_floats(model: "ModelT") -> None:
         if last is None or file.kind(model, last) != "QUANTIZE":
             continue
         source = int(last.inputs[0])
-        if not _is_float(graph, source) or _used(graph, int(number)):
+        if not _is_float(graph, source):
             continue
-        graph.operators.remove(last)
+        if not _used(graph, int(number)):
+            graph.operators.remove(last)
         graph.outputs[place] = source
         for signature in model.signatureDefs or []:
             for item in signature.outputs:
@@ -179,9 +178,8 @@ def _assert_integer(model: "ModelT", islands: frozenset[str]) -> None:
         elif kind not in {"QUANTIZE", "DEQUANTIZE"} and scope(graph, operator) not in islands:
             floats.add(kind)
     if floats:
-        raise RuntimeError(
-            f"no int8 kernel for {', '.join(sorted(floats))}: not every layer is int8"
-        )
+        kinds = ", ".join(sorted(floats))
+        raise RuntimeError(f"TFLite has no int8 kernel for {kinds}: not all of it can be integer")
     if not islands and any(
         _is_float(graph, number)
         for graph in model.subgraphs

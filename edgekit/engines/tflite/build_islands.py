@@ -8,17 +8,15 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import build_file as file
+from . import build_int8 as int8
+
 if TYPE_CHECKING:
     import numpy as np
     from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
     from numpy.typing import NDArray
 
     from edgekit.core.contracts import BuildJob
-    from edgekit.engines.tflite import build_file as file
-    from edgekit.engines.tflite import build_int8 as int8
-else:
-    import build_file as file
-    import build_int8 as int8
 
 # Share of a tensor's largest value by which both engines may differ in it.
 _TOLERANCE = 1e-3

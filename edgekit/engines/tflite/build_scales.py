@@ -7,12 +7,11 @@ between that only changes a scale: one more rounding, and one more walk through 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from . import build_file as file
+
 if TYPE_CHECKING:
     from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT
 
-    from edgekit.engines.tflite import build_file as file
-else:
-    import build_file as file
 
 Limits = dict[str, tuple[float, float]]  # by tensor: lowest and highest value
 
