@@ -29,6 +29,18 @@ dtypes = sorted({np.dtype(item["dtype"]).name for item in net.get_tensor_details
 print(json.dumps([dtypes, [item["op_name"] for item in net._get_ops_details()]]))
 """
 
+SCALES = """
+import json, sys
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+net = Interpreter(model_path=sys.argv[1], experimental_op_resolver_type=plain)
+scales = {
+    item["index"]: len(item["quantization_parameters"]["scales"])
+    for item in net.get_tensor_details()
+}
+print(json.dumps([[op["op_name"], scales[op["inputs"][1]]] for op in net._get_ops_details()]))
+"""
+
 
 @pytest.fixture
 def make_int8(calibrate, local_target):
@@ -88,6 +100,21 @@ def test_runtime_armv6l_is_unsupported(facts, local_target):
     found = TFLITE.runtime(local_target, facts("armv6l", numpy="1.24.2"))
     assert isinstance(found, Unsupported)
     assert found.reason == "no TFLite wheel exists for armv6l"
+
+
+@pytest.mark.parametrize(
+    ("operators", "words"),
+    [
+        (("Conv", "LeakyRelu"), "no kernel for in LeakyRelu"),
+        (("Add", "Relu"), "no layer with weights"),
+    ],
+)
+def test_check_int8_refuses_what_cannot_be_all_integer(tiny, local_target, operators, words):
+    model = replace(tiny, operators=operators)
+    refusal = TFLITE.check(model, "int8", local_target)
+    assert refusal is not None
+    assert words in refusal.reason
+    assert TFLITE.check(model, "fp32", local_target) is None
 
 
 @pytest.mark.slow
@@ -172,6 +199,50 @@ def test_int8_joined_tensors_share_a_scale_and_are_not_rounded_twice(tmp_path, t
     assert set(dtypes) <= {"int8", "int32"}
     first, second = tensors["outputs"]
     assert first["scale"] == second["scale"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_int8_matmul_has_one_scale_for_all_weights_as_its_kernels_take(
+    tmp_path, tiny, calibrate, local_target
+):
+    model = _matmul(tmp_path / "matmul.onnx", tiny)
+    int8 = Int8(Quantisation("minmax"), calibrate(model))
+    files = build(TFLITE, model, "int8", local_target, int8=int8, emit=ignore)
+    path = next(file.source for file in files if file.path == "model.tflite")
+    python = str(environment(TFLITE.toolbox, emit=ignore).python)
+    done = subprocess.run(
+        [python, "-c", SCALES, str(path)], capture_output=True, text=True, check=True
+    )
+    # Per column, LiteRT computes nonsense and says nothing.
+    assert json.loads(done.stdout) == [["BATCH_MATMUL", 1]]
+
+
+def _matmul(path, tiny):
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weights = np.random.default_rng(5).standard_normal((8, 10)).astype(np.float32)
+    shapes = {"x": (1, 5, 8), "y": (1, 5, 10)}
+    x, y = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    )
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    graph = helper.make_graph(nodes, "matmul", [x], [y], [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    data = path.read_bytes()
+    file = FileRef(path, hashlib.sha256(data).hexdigest(), len(data))
+    return replace(
+        tiny,
+        onnx=file,
+        reference=file,
+        inputs=(replace(tiny.inputs[0], shape=shapes["x"]),),
+        outputs=(replace(tiny.outputs[0], name="y", shape=shapes["y"]),),
+        operators=("MatMul",),
+    )
 
 
 def _joined(path, tiny):

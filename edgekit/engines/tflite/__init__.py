@@ -22,6 +22,57 @@ _LATEST: Final[Version] = (3, 14)
 _OLDEST_32: Final[Version] = (3, 7)
 _LATEST_32: Final[Version] = (3, 11)
 
+# What litert-quantizer 0.11 leaves in float wherever it stands, as building each of these alone
+# shows. Not here: what onnx2tf may fuse (HardSigmoid) or compute once (Cast, comparisons).
+_NEVER_INT8: Final = frozenset(
+    [
+        "Abs",
+        "Acos",
+        "ArgMax",
+        "ArgMin",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "Ceil",
+        "Celu",
+        "Cos",
+        "Cosh",
+        "CumSum",
+        "DepthToSpace",
+        "Elu",
+        "Exp",
+        "Floor",
+        "GlobalLpPool",
+        "GlobalMaxPool",
+        "LRN",
+        "LeakyRelu",
+        "Log",
+        "LogSoftmax",
+        "LpNormalization",
+        "MaxUnpool",
+        "Mish",
+        "Neg",
+        "PRelu",
+        "ReduceL1",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceProd",
+        "Round",
+        "Selu",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "Softplus",
+        "Softsign",
+        "Tan",
+        "ThresholdedRelu",
+        "TopK",
+    ]
+)
+# Layers with weights: without one, int8 has nothing to gain.
+_WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
 
 class TfLite:
     """TFLite on the CPU: float32, half precision, and full integer.
@@ -41,9 +92,10 @@ class TfLite:
     runner_module = "edgekit.engines.tflite.runner"
 
     def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
-        """Refuse unknown operators."""
-        del precision, target
-        return lacking(model, self.name)
+        """Refuse unknown operators, and for int8 those that would stay in float."""
+        del target
+        refusal = lacking(model, self.name)
+        return refusal or (_not_integer(model) if precision == "int8" else None)
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python that has wheels; NumPy travels along where it has any."""
@@ -69,6 +121,18 @@ class TfLite:
         """Nothing but model and precision decides: the files serve every CPU."""
         del model, precision, target
         return json.dumps({})
+
+
+def _not_integer(model: Model) -> Unsupported | None:
+    floats = [name for name in model.operators if name in _NEVER_INT8]
+    if floats:
+        return Unsupported(
+            f"tflite int8 is all integer, which it has no kernel for in {', '.join(floats)}",
+            hint="try int8 with another engine, or tflite at fp16",
+        )
+    if not _WEIGHTED.intersection(model.operators):
+        return Unsupported("the model has no layer with weights: int8 would gain nothing")
+    return None
 
 
 def _no_wheel(machine: str) -> Unsupported | None:

@@ -4,6 +4,7 @@ Runs inside the toolbox, beside ``build.py``. Ranges come from ``job.ranges()``:
 is run with every tensor kept, XNNPACK included, which gives what the plain kernels give to 1e-5.
 """
 
+import copy
 import os
 import re
 import warnings
@@ -79,7 +80,7 @@ def quantise(float_file: Path, feeds: Feeds, ranges: "Ranges", islands: frozense
     model = file.read(float_file.read_bytes())
     limits = _observe(float_file, feeds, ranges)
     scales.join(model, limits)
-    made = file.read(_quantised(float_file, limits, islands))
+    made = file.read(_quantised(float_file, model, limits, islands))
     _give_floats(made)
     _assert_integer(made, islands)
     return file.write(made)
@@ -113,16 +114,32 @@ def scope(graph: "SubGraphT", operator: "OperatorT") -> str:
     return "".join(f"{file.name_of(graph, number)};" for number in operator.outputs)
 
 
-def _quantised(float_file: Path, limits: scales.Limits, islands: frozenset[str]) -> bytes:
+def _quantised(
+    float_file: Path, model: "ModelT", limits: scales.Limits, islands: frozenset[str]
+) -> bytes:
     import numpy as np
     from litert_quantizer import quantizer, recipe  # type: ignore[import-not-found]
 
+    ranks = {
+        file.name_of(graph, number): 0 if tensor.shape is None else len(tensor.shape)
+        for graph in model.subgraphs
+        for number, tensor in enumerate(graph.tensors)
+    }
     rules = recipe.static_wi8_ai8()
+    # Its kernels take one scale for all of the weights, and compute nonsense of one per column.
+    matmul = copy.deepcopy(rules[0])
+    matmul["operation"] = "BATCH_MATMUL"
+    matmul["op_config"]["weight_tensor_config"]["granularity"] = "TENSORWISE"
+    rules.append(matmul)
     for name in sorted(islands):
         rule = {"regex": f"^{re.escape(name)}$", "operation": "*", "algorithm_key": "no_quantize"}
         rules.append({**rule, "op_config": {}})
+    # The ends have the tensor's rank: constants that are joined to it are quantised alike.
     statistics = {
-        name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+        name: {
+            "min": np.full((1,) * ranks[name], low, np.float32),
+            "max": np.full((1,) * ranks[name], high, np.float32),
+        }
         for name, (low, high) in limits.items()
     }
     result = quantizer.Quantizer(str(float_file), rules).quantize(
