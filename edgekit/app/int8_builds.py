@@ -101,7 +101,7 @@ def quantise(options: Int8Options, *, emit: EventSink = ignore) -> Int8Builds:
     )
     with ExitStack() as stack:
         start = line_up(asked, stack, emit=emit)
-        chosen = settle_int8(start.arena, start.lanes, quick=False)
+        chosen = settle_int8(start.arena, start.lanes, effort="all")
         for lane in start.lanes:
             if lane.running:
                 lane.build()

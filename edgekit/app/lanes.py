@@ -56,7 +56,7 @@ class Lane:
 
     def build(self) -> None:
         """Build the candidate as it is set."""
-        entry = self._attempt(lambda: self._entry(self.candidate))
+        entry = self.attempt(lambda: self._entry(self.candidate))
         if entry is not None:
             self.row = replace(self.row, size_bytes=entry.bundle.size_bytes)
 
@@ -71,7 +71,7 @@ class Lane:
 
     def judge(self) -> None:
         """Compare outputs with the float reference and apply the gate, on the device."""
-        found = self._attempt(lambda: self._judged(self._entry(self.candidate)))
+        found = self.attempt(lambda: self._judged(self._entry(self.candidate)))
         if found is None:
             return
         limit = self.arena.limits.max_drop
@@ -79,14 +79,14 @@ class Lane:
         self.row = replace(self.row, accuracy=found, status="gate" if reason else "ok")
         if reason:
             self.notes.append(reason)
-            self._attempt(self._name_the_worst)
+            self.attempt(self._name_the_worst)
         elif found.interval is not None and found.verdict(limit) == "undecided":
             self.notes.append(undecided(found, limit))
 
     def measure(self, plan: BenchPlan, turn: int) -> None:
         """Take one turn of the last measurement."""
         entry = self._entry(self.candidate)
-        timing = self._attempt(
+        timing = self.attempt(
             lambda: time_once(self.arena, entry, self.candidate.knobs, plan, turn)
         )
         if timing is not None:
@@ -95,7 +95,7 @@ class Lane:
     def finish(self) -> CandidateResult:
         """Assemble the bundle with its knobs, sum up the turns, and return the row."""
         if self.running and self._turns:
-            self._attempt(self._sum_up)
+            self.attempt(self._sum_up)
         return replace(self.row, reason="; ".join(dict.fromkeys(self.notes)))
 
     def entry(self) -> Entry:
@@ -160,7 +160,7 @@ class Lane:
         if not emulated and (words := disturbance(measured.model)):
             self.notes.append(words)
 
-    def _attempt(self, work: Callable[[], Answer]) -> Answer | None:
+    def attempt(self, work: Callable[[], Answer]) -> Answer | None:
         """Do a part of the lane's work; what breaks ends the lane, and nothing else."""
         try:
             return work()

@@ -46,6 +46,8 @@ def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by wh
     *,
     methods: Sequence[CalibrationMethod],
     max_drop: float,
+    mix: bool = True,
+    enough: float | None = None,
     emit: EventSink,
 ) -> ChosenQuantisation:
     """Find the way to make ``model`` int8 that loses least on the calibration side.
@@ -64,6 +66,9 @@ def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by wh
         judge: builds and runs one way, and tells how much accuracy it loses.
         methods: to be tried, the best guess first.
         max_drop: the limit.
+        mix: whether layers may stay in float, if the engine can.
+        enough: a drop that needs no better one: methods after it are not tried; ``None`` tries
+            all.
         emit: told of the step.
 
     Raises:
@@ -82,11 +87,52 @@ def choose_quantisation(  # noqa: PLR0913 - what is made, for whom, judged by wh
 
     try:
         trials = _Trials(judge, max_drop, told)
-        chosen = search_quantisation(trials, methods, ranking if engine.mixes else None)
+        wanted = ranking if engine.mixes and mix else None
+        chosen = search_quantisation(trials, methods, wanted, enough)
     except BaseException:
         emit(StepFinished(step, "failed", ok=False))
         raise
     emit(StepFinished(step, chosen.reason, ok=chosen.drop is not None))
+    return chosen
+
+
+def choose_mix(
+    engine: Engine,
+    model: Model,
+    calibration: CalibrationSet,
+    judge: Judge,
+    pure: Quantisation,
+    *,
+    max_drop: float,
+    emit: EventSink,
+) -> ChosenQuantisation:
+    """Find the fewest layers that must stay in float where pure int8 lost too much elsewhere.
+
+    The gate refused ``pure`` on images that are not looked at here. Where it kept the limit on
+    the calibration side all the same, a mix must lose no more than half of what it lost there.
+
+    Raises:
+        ModelError: the layers cannot be ranked.
+    """
+    step = f"mix:{engine.name}"
+    emit(StepStarted(step, f"Keep {engine.name}'s worst layers of {model.name} in float"))
+
+    def told(done: int, what: Quantisation) -> None:
+        emit(StepProgress(step, done, None, str(what)))
+
+    try:
+        trials = _Trials(judge, max_drop, told)
+        if trials.holds(pure):
+            trials.max_drop = max(0.0, _drop(trials.all[0])) / 2
+        layers = layer_losses(model, calibration, pure.method, emit)
+        fewest = _fewest_in_float(trials, pure.method, layers)
+        found = [tried for tried in trials.all if tried.quantisation == fewest]
+        best = found[0] if found else trials.best or trials.all[0]
+        chosen = _chosen(best, trials)
+    except BaseException:
+        emit(StepFinished(step, "failed", ok=False))
+        raise
+    emit(StepFinished(step, chosen.reason))
     return chosen
 
 
@@ -146,11 +192,16 @@ def _drop(tried: Tried) -> float:
 
 
 def search_quantisation(
-    trials: _Trials, methods: Sequence[CalibrationMethod], ranking: Ranking | None
+    trials: _Trials,
+    methods: Sequence[CalibrationMethod],
+    ranking: Ranking | None,
+    enough: float | None = None,
 ) -> ChosenQuantisation:
     """Try every method, then mixes of the best one; ``ranking``: ``None`` if none can be had."""
     for method in methods:
         trials.holds(Quantisation(method))
+        if enough is not None and trials.best is not None and _drop(trials.best) <= enough:
+            break
     best = trials.best
     if best is None:
         said = trials.all[0].error

@@ -14,7 +14,7 @@ from edgekit.app.memory import Memory, fingerprint
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.options import DeployOptions
 from edgekit.app.search import SearchSpace, search, threads_worth_trying
-from edgekit.app.settle import settle_int8
+from edgekit.app.settle import mend_refused, settle_int8
 from edgekit.app.stopwatch import Stopwatch
 from edgekit.bench.latency import disturbance
 from edgekit.bench.rounds import turns
@@ -140,7 +140,7 @@ def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Ra
     goals = options.goals or tuple(parse_goal(goal) for goal in recipe.goals)
     start = line_up(options, stack, emit=emit)
     arena, lanes, rows = start.arena, start.lanes, start.rows
-    settle_int8(arena, lanes, quick=options.quick)
+    settle_int8(arena, lanes, effort="first" if options.quick else "method")
     for lane in lanes:
         if lane.running:
             lane.build()
@@ -149,6 +149,8 @@ def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Ra
     for lane in lanes:
         if lane.running:
             lane.judge()
+    if not options.quick:
+        mend_refused(arena, lanes)
     _measure_by_turns(arena, lanes)
     found = {id(lane): lane.finish() for lane in lanes}
     results = tuple(

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from edgekit.app.arena import Arena
 from edgekit.app.host_judge import HostJudge
 from edgekit.app.lanes import Lane
-from edgekit.app.quantise import choose_quantisation
+from edgekit.app.quantise import choose_mix, choose_quantisation
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import UsageError
 from edgekit.core.names import EngineName
@@ -16,17 +17,23 @@ from edgekit.core.quantisation import CalibrationSet, ChosenQuantisation, Quanti
 if TYPE_CHECKING:
     from edgekit.prepare.evaluation import EvaluationSet
 
-_STEP: Final = "settle"
+Effort = Literal["first", "method", "all"]
 
 
 def settle_int8(
-    arena: Arena, lanes: Sequence[Lane], *, quick: bool
+    arena: Arena, lanes: Sequence[Lane], *, effort: Effort
 ) -> Mapping[EngineName, ChosenQuantisation]:
-    """Set every int8 lane to the calibration method, and the float layers, that lose least.
+    """Set every int8 lane to the way to make it that loses least.
 
-    Each engine's methods are tried on this machine, on the calibration images; those that tell
-    the accuracy are not looked at. An engine that cannot run here, and every engine where
-    ``quick`` is asked for, gets its first method.
+    An engine's methods are tried on this machine, on the calibration images; those that tell
+    the accuracy are not looked at. An engine that cannot run here gets its first method.
+
+    Args:
+        arena: the race's surroundings.
+        lanes: those of other precisions are left alone.
+        effort: ``first`` takes each engine's first method untried; ``method`` tries them until
+            one loses no more than half the limit; ``all`` tries all of them, and which layers
+            must stay in float.
 
     Returns:
         What was found out of each engine whose settings were tried.
@@ -48,11 +55,11 @@ def settle_int8(
     side = _side(arena)
     for lane in waiting:
         lane.set(_with(lane, Quantisation(lane.plan.engine.methods[0])))
-    if side is None or quick:
+    if side is None or effort == "first":
         return {}
     with HostJudge(arena, side) as judge:
         tried = [
-            (lane.plan.engine.name, _settle(arena, lane, judge, calibration)) for lane in waiting
+            (lane.plan.engine.name, _settle(lane, judge, calibration, effort)) for lane in waiting
         ]
     return {engine: found for engine, found in tried if found is not None}
 
@@ -70,28 +77,70 @@ def _side(arena: Arena) -> "EvaluationSet | None":
 
 
 def _settle(
-    arena: Arena, lane: Lane, judge: HostJudge, calibration: CalibrationSet
+    lane: Lane, judge: HostJudge, calibration: CalibrationSet, effort: Effort
 ) -> ChosenQuantisation | None:
-    engine = lane.plan.engine
+    arena, engine = lane.arena, lane.plan.engine
     refusal = judge.refusal(lane)
     if refusal:
         lane.notes.append(f"calibrated by its first method, {engine.methods[0]}: {refusal}")
         return None
-    title = f"Settle how {engine.name} is quantised"
-    with arena.step(f"{_STEP}:{engine.name}", title):
-        chosen = choose_quantisation(
-            engine,
-            arena.model,
-            arena.target,
-            calibration,
-            lambda quantisation: judge.drop(lane, quantisation, calibration),
-            methods=engine.methods,
-            max_drop=arena.limits.max_drop,
-            emit=arena.emit,
-        )
+    limit = arena.limits.max_drop
+    chosen = choose_quantisation(
+        engine,
+        arena.model,
+        arena.target,
+        calibration,
+        lambda quantisation: judge.drop(lane, quantisation, calibration),
+        methods=engine.methods,
+        max_drop=limit,
+        mix=effort == "all",
+        enough=None if effort == "all" else limit / 2,
+        emit=arena.emit,
+    )
     lane.set(_with(lane, chosen.quantisation))
     lane.notes.append(chosen.reason)
     return chosen
+
+
+def mend_refused(arena: Arena, lanes: Sequence[Lane]) -> None:
+    """Keep the worst layers in float of each int8 lane that the gate refused, and judge it anew.
+
+    Which layers, and how many, is found out on the calibration side. A lane that the gate
+    refuses again keeps its mix: it is the best that was found.
+    """
+    refused = [lane for lane in lanes if _can_be_mended(lane)]
+    side = _side(arena) if refused else None
+    if side is None:
+        return
+    calibration = arena.calibration()
+    with HostJudge(arena, side) as judge:
+        for lane in refused:
+            if not judge.refusal(lane):
+                lane.attempt(partial(_mend, lane, judge, calibration))
+
+
+def _can_be_mended(lane: Lane) -> bool:
+    how = lane.candidate.quantisation
+    return lane.row.status == "gate" and how is not None and lane.plan.engine.mixes
+
+
+def _mend(lane: Lane, judge: HostJudge, calibration: CalibrationSet) -> None:
+    arena, how = lane.arena, lane.candidate.quantisation
+    assert how is not None  # noqa: S101 - only int8 lanes are mended
+    chosen = choose_mix(
+        lane.plan.engine,
+        arena.model,
+        calibration,
+        lambda quantisation: judge.drop(lane, quantisation, calibration),
+        how,
+        max_drop=arena.limits.max_drop,
+        emit=arena.emit,
+    )
+    if chosen.quantisation != how:
+        lane.notes.append(f"then {chosen.reason}")
+        lane.set(_with(lane, chosen.quantisation))
+        lane.build()
+        lane.judge()
 
 
 def _with(lane: Lane, quantisation: Quantisation) -> Candidate:

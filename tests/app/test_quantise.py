@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from edgekit.app import quantise
-from edgekit.app.quantise import choose_quantisation, refuse_int8
+from edgekit.app.quantise import choose_mix, choose_quantisation, refuse_int8
 from edgekit.core.errors import BuildError, EngineError, ModelError
 from edgekit.core.events import StepFinished, StepProgress
 from edgekit.core.model import FileRef, Model, Pipeline, StepSpec
@@ -186,3 +186,45 @@ def test_model_without_weights_is_refused_for_int8():
     refusal = refuse_int8(model("Relu", "Sigmoid"))
     assert "Relu, Sigmoid" in refusal.reason
     assert refusal.hint
+
+
+def test_methods_after_one_that_is_good_enough_are_not_tried(ranked):
+    judge = Judge({"percentile": 0.02, "average": 0.004, "minmax": 0.001})
+    chosen = choose_quantisation(
+        EngineThatMixes(), model("Conv"), Board(), None, judge,
+        methods=("percentile", "average", "minmax"), max_drop=0.01, enough=0.005,
+        emit=lambda _: None,
+    )  # fmt: skip
+    assert chosen.quantisation == Quantisation("average")
+    assert len(judge.asked) == 2
+
+
+def test_without_mixing_the_best_method_is_all_there_is(ranked):
+    judge = Judge({"percentile": 0.02, "average": 0.03}, gain=0.01)
+    chosen = choose_quantisation(
+        EngineThatMixes(), model("Conv"), Board(), None, judge,
+        methods=("percentile", "average"), max_drop=0.01, mix=False, emit=lambda _: None,
+    )  # fmt: skip
+    assert chosen.quantisation == Quantisation("percentile")
+    assert not ranked
+
+
+@pytest.mark.parametrize(("drop", "layers"), [(0.03, 4), (0.008, 1)])
+def test_what_the_gate_refused_keeps_as_few_layers_in_float_as_will_do(ranked, drop, layers):
+    """Beyond the limit: until it holds. Within it: until half of what was lost is left."""
+    judge = Judge({"percentile": drop}, gain=0.005)
+    chosen = choose_mix(
+        EngineThatMixes(), model("Conv"), None, judge, Quantisation("percentile"),
+        max_drop=0.01, emit=lambda _: None,
+    )  # fmt: skip
+    assert len(chosen.quantisation.float_layers) == layers
+
+
+def test_mix_that_never_holds_yields_the_best_there_was(ranked):
+    judge = Judge({"percentile": 0.5}, gain=0.001)
+    chosen = choose_mix(
+        EngineThatMixes(), model("Conv"), None, judge, Quantisation("percentile"),
+        max_drop=0.01, emit=lambda _: None,
+    )  # fmt: skip
+    assert chosen.drop < 0.5
+    assert "beyond the limit" in chosen.reason
