@@ -27,10 +27,14 @@ def unary(path: Path, operator="Relu", *, x="x", y="y", shape=SHAPE, output=None
     return save(path, [node], [value(x, shape)], [value(y, output or shape)])
 
 
-def add(path: Path, one="a", other="b") -> Path:
-    """Write a sum of two inputs."""
-    node = helper.make_node("Add", [one, other], ["y"])
-    return save(path, [node], [value(one), value(other)], [value("y")])
+def total(path: Path, *names: str) -> Path:
+    """Write a sum of inputs."""
+    sums = [names[0], *(f"sum{number}" for number in range(len(names) - 2)), "y"]
+    nodes = [
+        helper.make_node("Add", [left, name], [right])
+        for left, name, right in zip(sums[:-1], names[1:], sums[1:], strict=True)
+    ]
+    return save(path, nodes, [value(name) for name in names], [value("y")])
 
 
 def not_a_number(path: Path) -> Path:

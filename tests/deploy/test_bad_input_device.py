@@ -160,8 +160,12 @@ def full_disk(tmp_path, monkeypatch):
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
 def test_frames_that_do_not_fit_are_refused_before_they_are_sent(refused, edgekit, full_disk):
-    said = refused(3, *DEPLOY, "--frames", "40")
+    one = ("--quick", "--engine", "onnxruntime", "--precision", "fp32", "--evaluate", "1")
+    said = refused(3, *DEPLOY, *one, "--frames", "40")
     assert "free some space" in said
     assert "needed" in said
     assert not list((full_disk / "partial").iterdir())

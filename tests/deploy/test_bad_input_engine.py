@@ -1,10 +1,12 @@
 """Engines that break: each a row with its reason, and the others go on."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import odd_onnx
 import pytest
@@ -13,6 +15,7 @@ from processes import running_below
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
 FP32 = ("--target", "local", "--precision", "fp32", "--engine", "onnxruntime,ncnn")
+QUICK = (*FP32, "--quick", "--runs", "2")
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def cache_without_ncnn(tmp_path, monkeypatch):
 
 def test_engine_whose_packages_cannot_be_had_is_a_row(edgekit, tmp_path, cache_without_ncnn):
     model = odd_onnx.classifier(tmp_path / "net.onnx")
-    done = edgekit("deploy", model, *FP32, "--runs", "2", "--seconds", "0")
+    done = edgekit("deploy", model, *QUICK, "--seconds", "0")
     assert done.code == 0
     rows = done.rows()
     assert rows["ncnn", "fp32"]["status"] == "failed"
@@ -48,34 +51,39 @@ def test_engine_whose_packages_cannot_be_had_is_a_row(edgekit, tmp_path, cache_w
     assert done.result["active"]["current"] == rows["onnxruntime", "fp32"]["bundle"]
 
 
-def test_engine_for_hardware_that_is_not_here_has_a_row_where_it_was_named(edgekit, tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "words"), [("rknn", "local has none of these"), ("tensorrt", "local is none")]
+)
+def test_engine_for_hardware_that_is_not_here_has_a_row_where_it_was_named(
+    edgekit, tmp_path, engine, words
+):
     model = odd_onnx.classifier(tmp_path / "net.onnx")
-    done = edgekit("deploy", model, "--target", "local", "--engine", "rknn")
+    done = edgekit("deploy", model, "--target", "local", "--engine", engine)
     assert done.code == 4
-    row = done.rows()["rknn", "fp16"]
+    row = done.rows()[engine, "fp16"]
     assert row["status"] == "unsupported"
-    assert "local has none of these" in row["reason"]
+    assert words in row["reason"]
 
 
 def test_nothing_that_can_be_built_is_an_engine_error(edgekit, tmp_path, cache_without_ncnn):
     model = odd_onnx.classifier(tmp_path / "net.onnx")
-    done = edgekit("deploy", model, *FP32, "--engine", "ncnn")
+    done = edgekit("deploy", model, *QUICK, "--engine", "ncnn")
     assert done.code == 4
     assert done.result["chosen"] is None
     assert done.result["active"] is None
 
 
 @contextlib.contextmanager
-def first_runner_ended(root, number):
-    """Send a signal to the first runner that starts below ``root``."""
+def first_runner_ended(root, kind, number):
+    """Send a signal to the first runner of a kind that starts below ``root``."""
     over = threading.Event()
     struck = []
 
     def watch():
         while not over.is_set() and not struck:
             for pid, line in running_below(root).items():
-                if "runner.pyz" in line and (root / "jobs").exists():
-                    time.sleep(0.3)  # let it load
+                if "runner.pyz" in line and kind_of_run(line) == kind:
+                    time.sleep(0.3 if kind == "time" else 0)  # in mid-measurement
                     os.kill(pid, number)
                     struck.append(pid)
                     return
@@ -91,14 +99,23 @@ def first_runner_ended(root, number):
     assert struck, "no runner started"
 
 
+def kind_of_run(command):
+    """Tell what a runner was asked for, from the last word of its command line."""
+    return json.loads(Path(command.split()[-1]).read_text(encoding="utf-8"))["kind"]
+
+
 @pytest.mark.parametrize(
-    ("number", "words"),
-    [(signal.SIGSEGV, "try another engine"), (signal.SIGKILL, "out of memory")],
+    ("kind", "number", "words"),
+    [
+        ("infer", signal.SIGSEGV, "try another engine"),
+        ("time", signal.SIGSEGV, "try another engine"),
+        ("time", signal.SIGKILL, "out of memory"),
+    ],
 )
-def test_runner_that_crashes_is_a_row(edgekit, tmp_path, number, words):
+def test_runner_that_crashes_is_a_row(edgekit, tmp_path, kind, number, words):
     model = odd_onnx.classifier(tmp_path / "net.onnx")
-    with first_runner_ended(tmp_path / "device", number):
-        done = edgekit("deploy", model, *FP32, "--runs", "2", "--seconds", "1.5")
+    with first_runner_ended(tmp_path / "device", kind, number):
+        done = edgekit("deploy", model, *QUICK, "--seconds", "2")
     assert done.code == 0
     first, second = done.result["candidates"]
     assert first["status"] == "failed"
@@ -108,11 +125,22 @@ def test_runner_that_crashes_is_a_row(edgekit, tmp_path, number, words):
     assert done.result["active"]["current"] == second["bundle"]
 
 
+def test_setting_that_crashes_in_the_search_is_a_remark(edgekit, tmp_path):
+    model = odd_onnx.classifier(tmp_path / "net.onnx")
+    with first_runner_ended(tmp_path / "device", "time", signal.SIGSEGV):
+        done = edgekit("deploy", model, *FP32, "--runs", "2", "--seconds", "0")
+    assert done.code == 0
+    first, second = done.result["candidates"]
+    assert "ended by SIGSEGV" in first["reason"]
+    assert (first["status"], second["status"]) == ("ok", "ok")
+
+
 def test_goal_that_nothing_meets_leaves_the_device_as_it_is(edgekit, tmp_path):
-    quick = (*FP32, "--runs", "2", "--seconds", "0", "--engine", "onnxruntime")
+    quick = (*QUICK, "--seconds", "0", "--engine", "onnxruntime")
     old = edgekit("deploy", odd_onnx.classifier(tmp_path / "old.onnx"), *quick)
     new = odd_onnx.classifier(tmp_path / "new.onnx", channels=16)
     done = edgekit("deploy", new, *quick, "--goal", "latency_ms <= 0.000001")
     assert done.code == 5
     assert done.result["chosen"] is None
+    assert done.result["best"]["missed"] == ["latency_ms <= 1e-06"]
     assert done.result["active"]["current"] == old.result["active"]["current"]

@@ -13,8 +13,11 @@ from processes import assert_nothing_runs_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
-QUICK = ("--target", "local", "--engine", "onnxruntime", "--runs", "2", "--seconds", "0")
+ONE = ("--quick", "--precision", "fp32", "--target", "local", "--engine", "onnxruntime")
+QUICK = (*ONE, "--runs", "2", "--seconds", "0")
 INTERRUPTED = 130
+COMPARE = '"step_started", "step": "compare:'
+MEASURE = '"step_progress", "step": "measure"'
 # Moments of a deployment's life, each as what the first line of its events holds.
 MOMENTS = (
     '"step_started", "step": "connect"',
@@ -24,9 +27,11 @@ MOMENTS = (
     '"step_started", "step": "push"',
     '"step_started", "step": "build:',
     '"step_finished", "step": "wheels:',
-    '"step_started", "step": "install"',
-    '"step_started", "step": "run:',
-    '"step_progress", "step": "run:',
+    COMPARE,
+    '"step_finished", "step": "compare:',
+    '"step_started", "step": "measure"',
+    MEASURE,
+    '"step_finished", "step": "measure"',
     '"step_started", "step": "activate"',
     '"step_finished", "step": "activate"',
 )
@@ -84,11 +89,14 @@ def test_interrupted_deploy_leaves_the_old_or_the_new(own_state, two_models):
     new, old_bundle = two_models
     told = []
     interrupts = [{"at": at} for at in MOMENTS] + [{"after_s": after_s} for after_s in EARLY_S]
+    # While a runner starts, and while it measures.
+    interrupts += [{"at": COMPARE, "extra_s": 0.2}, {"at": MEASURE, "extra_s": 0.4}]
     # The switch itself: as it begins, and one and two hundredths of a second later.
     interrupts += [{"at": MOMENTS[-2], "extra_s": extra_s} for extra_s in (0.003, 0.01, 0.02)]
     bundles = set()
     for each in interrupts:
-        code, err = interrupt(("deploy", new, *QUICK), **each)
+        # What an earlier one of them found out would be no moment of this one's.
+        code, err = interrupt(("deploy", new, *QUICK, "--fresh"), **each)
         assert_nothing_runs_below(own_state / "device")
         if "at" in each:
             assert "Traceback" not in err, (each, err)
@@ -134,8 +142,7 @@ def test_first_deploy_interrupted_in_mid_push_goes_on_with_the_next(own_state):
 
 def test_interrupted_run_of_a_long_measurement_ends_the_runner(own_state):
     model = odd_onnx.classifier(own_state / "net.onnx")
-    at = '"step_progress", "step": "run:'
-    code, _ = interrupt(("deploy", model, *QUICK[:4], "--seconds", "60"), at=at, extra_s=0.5)
+    code, _ = interrupt(("deploy", model, *ONE, "--seconds", "60"), at=MEASURE, extra_s=0.5)
     assert code == INTERRUPTED
     assert_nothing_runs_below(own_state / "device")
     assert call("status", "--device", "local")["current"] is None
@@ -158,7 +165,8 @@ def test_termination_in_mid_build_ends_the_builder(own_state, monkeypatch, numbe
     [
         '"step_started", "step": "connect"',
         '"step_progress", "step": "push"',
-        '"step_progress", "step": "run:',
+        COMPARE,
+        MEASURE,
         '"step_started", "step": "activate"',
     ],
 )
@@ -166,7 +174,7 @@ def test_interrupted_deploy_over_ssh_ends_the_runner_there(users_home, sshd, own
     users_home(sshd)
     where = ("--device", f"{sshd.user}@127.0.0.1:{sshd.port}")
     model = odd_onnx.classifier(own_state / "net.onnx")
-    arguments = ("deploy", model, *QUICK[:3], "ncnn", "--precision", "fp32", *where)
+    arguments = ("deploy", model, *ONE, "--engine", "ncnn", *where)
     arguments += ("--runs", "2", "--seconds", "0" if "activate" in at else "5")
     code, err = interrupt(arguments, at=at, extra_s=0.02)
     assert code in {INTERRUPTED, 0}

@@ -1,6 +1,7 @@
 """Devices that are lost in mid-work: nothing is half-activated, and the next call goes on."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import threading
@@ -12,7 +13,8 @@ from processes import assert_nothing_runs_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
-QUICK = ("--target", "local", "--engine", "ncnn", "--precision", "fp32", "--runs", "2")
+ONE = ("--quick", "--target", "local", "--engine", "ncnn", "--precision", "fp32", "--runs", "2")
+QUICK = (*ONE, "--seconds", "0")
 
 
 @pytest.fixture
@@ -64,8 +66,18 @@ def size_below(folder):
     return 0
 
 
-def runner_starts(root):
-    return [pid for pid in (root / "jobs").glob("*/job.json") if pid.stat().st_size]
+def measurements(root):
+    """Name the jobs below ``root`` that measure."""
+    found = set()
+    for job in (root / "jobs").glob("[0-9]*/job.json"):  # others are being discarded
+        with contextlib.suppress(OSError, ValueError):  # it is written, or discarded, meanwhile
+            if json.loads(job.read_text(encoding="utf-8"))["kind"] == "time":
+                found.add(job)
+    return found
+
+
+def steps_started(finished):
+    return {line["step"] for line in finished.lines if line.get("event") == "step_started"}
 
 
 def test_device_lost_in_mid_push_goes_on_with_the_next_call(device, refused, edgekit, tmp_path):
@@ -91,17 +103,20 @@ def test_device_lost_in_mid_bench_keeps_what_was_active(device, refused, edgekit
     old = edgekit("deploy", odd_onnx.classifier(tmp_path / "old.onnx"), *QUICK, *where)
     assert old.code == 0
     root = device.home / ".edgekit"
-    before = set(runner_starts(root))
+    before = measurements(root)
     new = odd_onnx.classifier(tmp_path / "new.onnx", channels=16)
-    with lost_when(device, lambda: set(runner_starts(root)) - before):
-        said = refused(3, "deploy", new, *QUICK, "--seconds", "60", *where)
+    with lost_when(device, lambda: measurements(root) - before):
+        said = refused(3, "deploy", new, *ONE, "--seconds", "60", *where)
     assert "lost board in mid-work" in said
     assert_nothing_runs_below(root / "jobs")
     status = edgekit("status", *where).result
     assert status["current"]["bundle"] == old.result["active"]["current"]
     assert status["previous"] is None
-    done = edgekit("deploy", new, *QUICK, "--seconds", "0", *where)
+    done = edgekit("deploy", new, *QUICK, *where)
     assert done.code == 0
+    # What had been found out by then is not asked for again.
+    assert "compare:ncnn:fp32" in steps_started(old)
+    assert "compare:ncnn:fp32" not in steps_started(done)
     assert done.result["transfer"]["bytes_sent"] == 0
     assert done.result["active"]["previous"] == old.result["active"]["current"]
 
@@ -121,14 +136,14 @@ def small_disk(tmp_path, monkeypatch):
 
 def test_disk_that_fills_up_keeps_what_was_sent(refused, edgekit, tmp_path, small_disk):
     model = odd_onnx.classifier(tmp_path / "net.onnx")
-    said = refused(3, "deploy", model, *QUICK, "--seconds", "0")
+    said = refused(3, "deploy", model, *QUICK)
     assert "free some space on the device" in said
     status = edgekit("status", "--device", "local")
     assert status.code == 0
     assert status.result["current"] is None
     assert not list((small_disk / "generations").iterdir())
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
-    done = edgekit("deploy", model, *QUICK, "--seconds", "0")
+    done = edgekit("deploy", model, *QUICK)
     assert done.code == 0
     assert done.result["transfer"]["bytes_sent"] == 0
     assert done.result["active"]["current"] == done.result["chosen"]["bundle"]

@@ -32,6 +32,11 @@ def _boards_down():
             user_mode.down(board.name)
 
 
+# One image tells that the way to a score is whole; what there is to tell is in the outputs.
+QUICK = ("--quick", "--frames", "2", "--evaluate", "1")
+RK3566 = ("--target", "rk3566", "--device", "virtual")
+
+
 def check_equal(row):
     assert row["status"] == "ok", row["reason"]
     assert row["error"]["unmatched"] == 0
@@ -47,7 +52,7 @@ def check_claims_no_speed(result):
 
 
 def test_shapes_on_an_emulated_rk3566(edgekit):
-    done = edgekit("deploy", "shapes", "--target", "rk3566", "--device", "virtual")
+    done = edgekit("deploy", "shapes", *RK3566, *QUICK, "--precision", "fp32,fp16")
     assert done.code == 0
     rows = done.rows()
     # An RK3566 has an NPU, whose vendor's terms nobody accepted; it is no Jetson.
@@ -67,14 +72,36 @@ def test_shapes_on_an_emulated_rk3566(edgekit):
     check_claims_no_speed(done.result)
     assert done.result["device"]["machine"] == "aarch64"
     assert done.result["device"]["compatible"] == ["rockchip,rk3566"]
-    status = edgekit("status", "--target", "rk3566", "--device", "virtual").result
+    status = edgekit("status", *RK3566).result
     assert status["current"]["bundle"] == done.result["chosen"]["bundle"]
+
+
+def test_int8_of_every_engine_passes_the_gate_on_an_emulated_rk3566(edgekit):
+    # Fewer than 20 images have no interval, and then the gate goes by chance.
+    done = edgekit(
+        "race", "shapes", *RK3566, "--precision", "fp32,int8", *QUICK, "--evaluate", "20"
+    )
+    assert done.code == 0
+    rows = {key: row for key, row in done.rows().items() if row["status"] != "unsupported"}
+    engines = {engine for engine, _ in rows}
+    assert engines == set(engine_names()) - {"tensorrt", "rknn"}
+    for engine in engines:
+        check_equal(rows[engine, "fp32"])
+        assert abs(rows[engine, "fp32"]["accuracy"]["drop"]) <= 0.0001
+        int8 = rows[engine, "int8"]
+        assert int8["status"] == "ok", int8["reason"]
+        assert int8["quantisation"]["method"]
+        assert int8["size_bytes"] < rows[engine, "fp32"]["size_bytes"]
+        low, high = int8["accuracy"]["interval"]
+        assert low <= int8["accuracy"]["drop"] <= high
+    check_claims_no_speed(done.result)
+    assert done.result["active"] is None
 
 
 def test_yolov5_on_an_emulated_rk3566_equals_the_reference(edgekit, model_mirror):
     done = edgekit(
-        "deploy", "yolov5", "--target", "rk3566", "--device", "virtual",
-        "--engine", "onnxruntime,ncnn", "--precision", "fp32", "--frames", "2",
+        "deploy", "yolov5", *RK3566, *QUICK,
+        "--engine", "onnxruntime,ncnn", "--precision", "fp32",
     )  # fmt: skip
     assert done.code == 0
     rows = done.rows()
@@ -87,7 +114,7 @@ def test_yolov5_on_an_emulated_rk3566_equals_the_reference(edgekit, model_mirror
 def test_yolov5_on_an_emulated_32_bit_pi_equals_the_reference(edgekit, model_mirror):
     done = edgekit(
         "deploy", "yolov5", "--target", "rpi3-32", "--device", "virtual",
-        "--engine", "onnxruntime,ncnn", "--precision", "fp32", "--frames", "2",
+        "--engine", "onnxruntime,ncnn", "--precision", "fp32", *QUICK,
         "--size", "320",
     )  # fmt: skip
     assert done.code == 0

@@ -9,10 +9,6 @@ ONE = ("--engine", "onnxruntime")
 IMAGES = ("--evaluate", "40")
 
 
-def rounds(row):
-    return row["latency_ms"]["runs"]
-
-
 def test_race_tells_int8_and_activates_nothing(edgekit):
     done = edgekit("race", "shapes", *ONE, *SHORT, *IMAGES)
     assert done.code == 0
@@ -32,15 +28,32 @@ def test_race_tells_int8_and_activates_nothing(edgekit):
     assert winner in done.result["pareto"]
 
 
-def test_second_race_measures_only_what_changed(edgekit):
-    first = edgekit("race", "shapes", *ONE, "--precision", "fp32", *SHORT, *IMAGES).result
-    wider = edgekit("race", "shapes", *ONE, "--precision", "fp32,fp16", *SHORT, *IMAGES).result
-    before, same = first["candidates"][0], wider["candidates"][0]
+@pytest.fixture
+def quiet(monkeypatch):
+    """Take this machine for a quiet one: what is disturbed is not remembered."""
+    monkeypatch.setattr("edgekit.app.entries.disturbance", lambda _latency: None)
+
+
+def test_second_race_measures_only_what_changed(edgekit, quiet):
+    short = ("--quick", *ONE, *SHORT, *IMAGES)
+    first = edgekit("race", "shapes", "--precision", "fp32", *short)
+    wider = edgekit("race", "shapes", "--precision", "fp32,fp16", *short)
+    before, same = first.result["candidates"][0], wider.result["candidates"][0]
     # Nobody times two runs alike to the last digit: these are the very samples of the first race.
     assert same["latency_ms"] == before["latency_ms"]
-    assert wider["candidates"][1]["latency_ms"] is not None
-    fresh = edgekit("race", "shapes", *ONE, "--precision", "fp32", *SHORT, *IMAGES, "--fresh")
+    assert same["accuracy"] == before["accuracy"]
+    assert judged(first) == {"compare:onnxruntime:fp32", "evaluate:onnxruntime:fp32"}
+    assert judged(wider) == {"compare:onnxruntime:fp16", "evaluate:onnxruntime:fp16"}
+    assert wider.result["candidates"][1]["latency_ms"] is not None
+    fresh = edgekit("race", "shapes", "--precision", "fp32", *short, "--fresh")
     assert fresh.result["candidates"][0]["latency_ms"] != before["latency_ms"]
+    assert judged(fresh) == judged(first)
+
+
+def judged(finished):
+    """Return the steps in which candidates were run to be judged."""
+    steps = {line.get("step", "") for line in finished.lines}
+    return {step for step in steps if step.startswith(("compare:", "evaluate:"))}
 
 
 def test_search_may_turn_knobs_and_says_which(edgekit):
@@ -50,7 +63,9 @@ def test_search_may_turn_knobs_and_says_which(edgekit):
     assert set(row["rewrites"]) <= {"space-to-depth"}
     searched = [line for line in done.lines if line.get("step") == "search"]
     assert searched
-    asked = edgekit("race", "shapes", *ONE, "--precision", "fp32", "--threads", "1", *SHORT)
+    asked = edgekit(
+        "race", "shapes", *ONE, "--precision", "fp32", "--threads", "1", "--quick", *SHORT, *IMAGES
+    )
     assert asked.result["candidates"][0]["knobs"]["threads"] == 1
 
 
@@ -65,7 +80,7 @@ def test_missed_goal_yields_the_best_and_exit_code_5(edgekit):
 
 
 def test_int8_of_a_whole_detector_is_refused_and_the_layers_named(edgekit):
-    """Boxes of 0 to 160 and scores of 0 to 1 under one scale: every score is rounded to zero."""
+    """Boxes of 0 to 160 and scores of 0 to 1 share one scale: no score but 0 and 1 is left."""
     done = edgekit(
         "race", "shapes", "--no-head-cut", *ONE, "--precision", "fp32,int8", "--quick",
         *SHORT, *IMAGES,
@@ -74,7 +89,7 @@ def test_int8_of_a_whole_detector_is_refused_and_the_layers_named(edgekit):
     assert rows["onnxruntime", "fp32"]["status"] == "ok"
     broken = rows["onnxruntime", "int8"]
     assert broken["status"] == "gate"
-    assert broken["accuracy"]["drop"] > 0.3
+    assert broken["accuracy"]["interval"][0] > 0.01
     assert "layers that lose most" in broken["reason"]
     assert "Concat" in broken["reason"]
     assert done.result["chosen"]["precision"] == "fp32"

@@ -5,7 +5,8 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
-QUICK = ("--engine", "onnxruntime", "--runs", "2", "--seconds", "0")
+SHORT = ("--quick", "--runs", "2", "--seconds", "0")
+QUICK = ("--engine", "onnxruntime", "--precision", "fp32", *SHORT)
 
 
 def test_threads_and_device_follow_the_settings_unless_told(edgekit, tmp_path, monkeypatch):
@@ -21,7 +22,7 @@ def test_threads_and_device_follow_the_settings_unless_told(edgekit, tmp_path, m
 
 
 def test_max_drop_follows_the_setting_unless_told(edgekit, tmp_path, monkeypatch):
-    half = ("--target", "local", "--engine", "ncnn", "--precision", "fp16", *QUICK[2:])
+    half = ("--target", "local", "--engine", "ncnn", "--precision", "fp16", *SHORT)
     model = odd_onnx.classifier(tmp_path / "net.onnx")
     monkeypatch.setenv("EDGEKIT_MAX_DROP", "0.000000001")
     done = edgekit("deploy", model, *half)
