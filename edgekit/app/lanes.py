@@ -30,6 +30,7 @@ class Lane:
             which is still measured so that the table can tell.
         notes: remarks for the row, in the order in which they arose.
         agreed: how far its answers agreed with the float reference's on the frames.
+        brief_ms: median of its settings in the search; infinite where there was none.
     """
 
     arena: Arena
@@ -37,6 +38,7 @@ class Lane:
     row: CandidateResult
     notes: list[str] = field(default_factory=list)
     agreed: float = 0.0
+    brief_ms: float = math.inf
     _entries: dict[Candidate, Entry] = field(default_factory=dict)
     _turns: list[Timing] = field(default_factory=list)
 

@@ -115,7 +115,8 @@ def _best_rewrite(lane: Lane, space: SearchSpace, progress: _Progress) -> float:
     )
     costs = {tried.setting: tried.cost for tried in found}
     lane.set(worthwhile(plain, candidates, costs))
-    return costs[lane.candidate]
+    lane.brief_ms = costs[lane.candidate]
+    return lane.brief_ms
 
 
 def _best_knobs(lane: Lane, space: SearchSpace, progress: _Progress) -> None:

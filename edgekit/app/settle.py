@@ -1,5 +1,6 @@
 """How each int8 lane is quantised: settled on the calibration side before the race begins."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,7 +33,7 @@ def settle_int8(
         arena: the race's surroundings.
         lanes: those of other precisions are left alone.
         effort: ``first`` takes each engine's first method untried; ``method`` tries them until
-            one loses no more than half the limit; ``all`` tries all of them, and which layers
+            one keeps the limit; ``all`` tries all of them, and which layers
             must stay in float.
 
     Returns:
@@ -94,7 +95,7 @@ def _settle(
         methods=engine.methods,
         max_drop=limit,
         mix=effort == "all",
-        enough=None if effort == "all" else limit / 2,
+        enough=None if effort == "all" else limit,
         emit=arena.emit,
     )
     lane.set(_with(lane, chosen.quantisation))
@@ -106,9 +107,11 @@ def mend_refused(arena: Arena, lanes: Sequence[Lane]) -> None:
     """Keep the worst layers in float of each int8 lane that the gate refused, and judge it anew.
 
     Which layers, and how many, is found out on the calibration side. A lane that the gate
-    refuses again keeps its mix: it is the best that was found.
+    refuses again keeps its mix: it is the best that was found. A lane that was slower than one
+    that passed is left alone: layers in float would not make it faster.
     """
-    refused = [lane for lane in lanes if _can_be_mended(lane)]
+    passed = min((lane.brief_ms for lane in lanes if lane.row.status == "ok"), default=math.inf)
+    refused = [lane for lane in lanes if _can_be_mended(lane) and lane.brief_ms <= passed]
     side = _side(arena) if refused else None
     if side is None:
         return

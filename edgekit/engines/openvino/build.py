@@ -21,8 +21,6 @@ NncfOption = Any
 
 # Shares of an output's largest value. Weights alone lose bits here: arithmetic is float32.
 _TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
-# Share of a tensor's values in one sample that may lie beyond each end of its range.
-_BEYOND = 1e-4
 
 
 def build(job: "BuildJob") -> None:
@@ -55,7 +53,7 @@ def build(job: "BuildJob") -> None:
 
 
 def _quantised(job: "BuildJob", model: Model) -> Model:
-    import nncf  # type: ignore[import-not-found]
+    import nncf
 
     if job.quantisation is None:
         raise RuntimeError("int8 needs a quantisation")
@@ -91,20 +89,10 @@ def _preset(method: str) -> NncfOption:
 
 def _estimator(method: str) -> NncfOption:
     """Return how activation ranges are chosen; ``None`` leaves it to NNCF."""
-    from nncf.quantization.range_estimator import (  # type: ignore[import-not-found]
-        AggregatorType,
-        RangeEstimatorParameters,
-        RangeEstimatorParametersSet,
-        StatisticsCollectorParameters,
-        StatisticsType,
-    )
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    quantile = StatisticsCollectorParameters(
-        StatisticsType.QUANTILE, AggregatorType.MEAN, quantile_outlier_prob=_BEYOND
-    )
     return {
         "average": RangeEstimatorParametersSet.MEAN_MINMAX,
-        "percentile": RangeEstimatorParameters(min=quantile, max=quantile),
         "minmax": RangeEstimatorParametersSet.MINMAX,
         "engine": None,
     }[method]

@@ -118,7 +118,7 @@ def _quantised(
     float_file: Path, model: "ModelT", limits: scales.Limits, islands: frozenset[str]
 ) -> bytes:
     import numpy as np
-    from litert_quantizer import quantizer, recipe  # type: ignore[import-not-found]
+    from litert_quantizer import quantizer, recipe
 
     ranks = {
         file.name_of(graph, number): 0 if tensor.shape is None else len(tensor.shape)
