@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.app.options import DeployOptions
-from edgekit.app.race import line_up
 from edgekit.app.settle import settle_int8
+from edgekit.app.start import line_up
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.events import EventSink, ignore
 from edgekit.core.names import EngineName

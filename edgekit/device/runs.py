@@ -86,8 +86,10 @@ def _check_end(ended: Mapping[str, Any], request: RunRequest) -> None:
 
 
 def _last_words(ended: Mapping[str, Any]) -> str:
-    lines = str(ended["last_words"]).strip().splitlines()[-_LAST_LINES:]
-    return ":\n" + "\n".join(lines) if lines else ""
+    lines = str(ended["last_words"]).strip().splitlines()
+    # The runner says in its last line what went wrong; where in its code helps nobody here.
+    kept = 1 if any(line.startswith("Traceback (") for line in lines) else _LAST_LINES
+    return ":\n" + "\n".join(lines[-kept:]) if lines else ""
 
 
 def _fetch(client: AgentClient, job: str, names: list[str], folder: Path) -> None:
