@@ -24,6 +24,11 @@ class Finished:
     def result(self):
         return self.lines[-1]
 
+    def judged(self):
+        """Return the steps in which candidates were run to be judged."""
+        steps = {line.get("step", "") for line in self.lines}
+        return {step for step in steps if step.startswith(("compare:", "evaluate:"))}
+
     def rows(self):
         return {(row["engine"], row["precision"]): row for row in self.result["candidates"]}
 
@@ -48,6 +53,12 @@ def edgekit(own_state, capsys):
         return Finished(code, [json.loads(line) for line in out.splitlines()])
 
     return call
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Take this machine for a quiet one: what is disturbed is not remembered."""
+    monkeypatch.setattr("edgekit.app.entries.disturbance", lambda _latency: None)
 
 
 @pytest.fixture
