@@ -64,6 +64,9 @@ def test_shapes_on_an_emulated_rk3566(edgekit):
         elif engine == "rknn":
             assert row["status"] == "unsupported"
             assert "--accept-licence rknn" in row["reason"]
+        elif engine == "paddlelite":
+            assert row["status"] == "unsupported"
+            assert "export only" in row["reason"]
         elif precision == "fp32":
             check_equal(row)
         else:
@@ -84,7 +87,7 @@ def test_int8_of_every_engine_passes_the_gate_on_an_emulated_rk3566(edgekit):
     assert done.code == 0
     rows = {key: row for key, row in done.rows().items() if row["status"] != "unsupported"}
     engines = {engine for engine, _ in rows}
-    assert engines == set(engine_names()) - {"tensorrt", "rknn"}
+    assert engines == set(engine_names()) - {"tensorrt", "rknn", "paddlelite"}
     for engine in engines:
         check_equal(rows[engine, "fp32"])
         assert abs(rows[engine, "fp32"]["accuracy"]["drop"]) <= 0.0001
@@ -95,7 +98,7 @@ def test_int8_of_every_engine_passes_the_gate_on_an_emulated_rk3566(edgekit):
         low, high = int8["accuracy"]["interval"]
         assert low <= int8["accuracy"]["drop"] <= high
     check_claims_no_speed(done.result)
-    assert done.result["active"] is None
+    assert done.result["active"] is None or not done.result["active"]["changed"]
 
 
 def test_yolov5_on_an_emulated_rk3566_equals_the_reference(edgekit, model_mirror):
