@@ -50,6 +50,10 @@ def call(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt(arguments, *, at=None, after_s=0.0, extra_s=0.0, number=signal.SIGINT):
     """Start, and press Ctrl-C when an event holds ``at``; return exit code and talk.
 
@@ -61,6 +65,8 @@ def interrupt(arguments, *, at=None, after_s=0.0, extra_s=0.0, number=signal.SIG
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A suite that was started in the background has SIGINT ignored, and so would we.
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads here
     ) as process:
         try:
             if at is None:
