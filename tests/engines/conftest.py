@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from uv import find_uv_bin
 
 from edgekit.catalog.targets import load_target, target_names
 from edgekit.core.contracts import Engine
@@ -132,7 +133,7 @@ def home(local_target, tiny) -> Callable[[str], Target]:
 
 @pytest.fixture
 def buildable() -> Callable[[str], Engine]:
-    """An engine, unless its vendor's terms were not accepted on this machine."""
+    """An engine, unless its vendor's terms were not accepted here or its Python is not here."""
 
     def load(name: str) -> Engine:
         engine = load_engine(name)
@@ -141,6 +142,14 @@ def buildable() -> Callable[[str], Engine]:
         accepted = os.environ.get("EDGEKIT_ACCEPT_LICENCE", "").split(",")
         if licence is not None and name not in accepted:
             pytest.skip(f"{licence.name} is not accepted here: EDGEKIT_ACCEPT_LICENCE={name}")
+        wanted = engine.toolbox.python
+        found = subprocess.run(
+            [find_uv_bin(), "python", "find", "--no-python-downloads", wanted],
+            capture_output=True,
+            check=False,
+        )
+        if found.returncode != 0:
+            pytest.skip(f"this machine has no Python {wanted}, in which {name} is built")
         return engine
 
     return load
