@@ -105,7 +105,7 @@ def test_that_many_images_would_decide(drop, below, above, images, limit):
     if needed is None:
         decided = interval[1] <= limit or interval[0] > limit
         # More than a million images are no answer to anybody.
-        hopeless = images * max(below, above) ** 2 > 0.99e6 * (drop - limit) ** 2
+        hopeless = images**0.5 * max(below, above) >= 990 * abs(drop - limit)
         assert decided or hopeless
         return
     assert needed >= images
