@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edgekit.toolbox.ranges import Ranges
+
+# Drawing arrays is slow on a busy machine, which says nothing about ranges.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 METHODS = ("minmax", "percentile", "kl", "average")
 SAMPLES = st.lists(
@@ -26,6 +29,7 @@ def observed(method, samples):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@patient
 @given(samples=SAMPLES, seed=st.integers(0, 1000))
 def test_range_does_not_hang_on_the_order_of_the_samples(method, samples, seed):
     shuffled = [samples[i] for i in np.random.default_rng(seed).permutation(len(samples))]
@@ -33,6 +37,7 @@ def test_range_does_not_hang_on_the_order_of_the_samples(method, samples, seed):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@patient
 @given(samples=SAMPLES)
 def test_range_holds_zero_and_never_exceeds_what_was_seen(method, samples):
     low, high = observed(method, samples)
