@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.app.options import DeployOptions
 from edgekit.app.settle import settle_int8
-from edgekit.app.start import line_up
+from edgekit.app.start import finished, line_up
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.events import EventSink, ignore
 from edgekit.core.names import EngineName
@@ -105,10 +105,4 @@ def quantise(options: Int8Options, *, emit: EventSink = ignore) -> Int8Builds:
         for lane in start.lanes:
             if lane.running:
                 lane.build()
-        rows = tuple(
-            row
-            if isinstance(row, CandidateResult)
-            else replace(row.row, reason="; ".join(dict.fromkeys(row.notes)))
-            for row in start.rows
-        )
-    return Int8Builds(rows, chosen, start.arena.limits.max_drop)
+    return Int8Builds(finished(start.rows), chosen, start.arena.limits.max_drop)

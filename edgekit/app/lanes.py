@@ -98,7 +98,8 @@ class Lane:
         """Assemble the bundle with its knobs, sum up the turns, and return the row."""
         if self.running and self._turns:
             self.attempt(self._sum_up)
-        return replace(self.row, reason="; ".join(dict.fromkeys(self.notes)))
+        self.row = replace(self.row, reason="; ".join(dict.fromkeys(self.notes)))
+        return self.row
 
     def entry(self) -> Entry:
         """Return the candidate as it is to be deployed, knobs and all."""

@@ -12,14 +12,13 @@ from edgekit.app.models import resolve_recipe
 from edgekit.app.options import DeployOptions
 from edgekit.app.search import SearchSpace, search, threads_worth_trying
 from edgekit.app.settle import mend_refused, settle_int8
-from edgekit.app.start import line_up
+from edgekit.app.start import finished, line_up
 from edgekit.bench.latency import disturbance
 from edgekit.bench.rounds import turns
 from edgekit.catalog.settings import settings
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.events import EventSink, Note, StepFinished, StepProgress, StepStarted, ignore
 from edgekit.core.goal import Goal, parse_goal
-from edgekit.core.recipe import Recipe
 from edgekit.core.report import Activation, Choice, Report
 from edgekit.core.target import DeviceFacts
 from edgekit.report.runs import new_run_id, write_run
@@ -32,9 +31,7 @@ class Race:
     """A race that was run: its lanes, their rows, and the best of them."""
 
     arena: Arena
-    recipe: Recipe
     located: Located
-    goals: tuple[Goal, ...]
     lanes: tuple[Lane, ...]
     rows: tuple[CandidateResult, ...]
     best: Choice | None
@@ -48,10 +45,11 @@ class Race:
     def report(self, active: Activation | None) -> Report:
         """Sum up; ``active`` is what is active on the device by now."""
         arena = self.arena
-        run_id = new_run_id(self.recipe.name, arena.target.name)
+        recipe = arena.recipe.name
+        run_id = new_run_id(recipe, arena.target.name)
         return Report(
             run_id=run_id,
-            recipe=self.recipe.name,
+            recipe=recipe,
             target=arena.target.name,
             device_name=self.located.name,
             facts=arena.device.facts,
@@ -102,18 +100,10 @@ def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Ra
     if not options.quick:
         mend_refused(arena, lanes)
     _measure_by_turns(arena, lanes)
-    found = {id(lane): lane.finish() for lane in lanes}
-    results = tuple(
-        row if isinstance(row, CandidateResult) else _kept(row, found[id(row)]) for row in rows
-    )
+    results = finished(rows)
     best = choose(results, goals)
     _tell_missed_goals(best, results, goals, emit)
-    return Race(arena, recipe, start.located, goals, tuple(lanes), results, best)
-
-
-def _kept(lane: Lane, row: CandidateResult) -> CandidateResult:
-    lane.row = row
-    return row
+    return Race(arena, start.located, tuple(lanes), results, best)
 
 
 def _space(arena: Arena, options: DeployOptions) -> SearchSpace:

@@ -1,5 +1,6 @@
 """All that a race needs before anything is built: the device, the model, who may take part."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -66,6 +67,11 @@ def line_up(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Sta
         _check_fits(device, target)
     arena = _arena(options, recipe, target, device, stopwatch, emit)
     return Start(arena, located, *_line_up(arena, options))
+
+
+def finished(rows: Sequence[Lane | CandidateResult]) -> tuple[CandidateResult, ...]:
+    """Return one row for each candidate, those of the lanes with all that was found out."""
+    return tuple(row.finish() if isinstance(row, Lane) else row for row in rows)
 
 
 def _arena(

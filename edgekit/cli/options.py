@@ -44,6 +44,31 @@ accept_new_option = click.option(
     help="Trust an unknown host key at first sight, and remember it.",
 )
 
+size_option = click.option(
+    "--size", metavar="N|HxW", help="Input size in pixels; default: the recipe's."
+)
+accept_licence_option = click.option(
+    "--accept-licence",
+    default="",
+    metavar="A,B",
+    help="Engines whose vendor's terms you have read and accept, such as rknn.",
+)
+calibration_option = click.option(
+    "--calibration",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Images on which int8's ranges are observed; default: the recipe's.",
+)
+calibration_count_option = click.option(
+    "--calibration-count",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="On how many of them; default: the recipe's number.",
+)
+no_head_cut_option = click.option(
+    "--no-head-cut", is_flag=True, help="Leave the decoding of a detector in the graph."
+)
+
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every verb that talks to one device."""
@@ -71,7 +96,7 @@ _TRIAL: tuple[Decorator, ...] = (
         show_default=True,
         help="fp32, fp16, int8: those to try.",
     ),
-    click.option("--size", metavar="N|HxW", help="Input size in pixels; default: the recipe's."),
+    size_option,
     click.option(
         "--threads",
         type=click.IntRange(1, 256),
@@ -103,12 +128,7 @@ _TRIAL: tuple[Decorator, ...] = (
         metavar="N",
         help="Compare outputs on N images; default: the recipe's, 3 if emulated.",
     ),
-    click.option(
-        "--accept-licence",
-        default="",
-        metavar="A,B",
-        help="Engines whose vendor's terms you have read and accept, such as rknn.",
-    ),
+    accept_licence_option,
     click.option(
         "--runs",
         type=click.IntRange(1, 1_000_000),
@@ -121,18 +141,8 @@ _TRIAL: tuple[Decorator, ...] = (
         metavar="S",
         help="Measure at least S seconds.",
     ),
-    click.option(
-        "--calibration",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        metavar="DIR",
-        help="Images on which int8's ranges are observed; default: the recipe's.",
-    ),
-    click.option(
-        "--calibration-count",
-        type=click.IntRange(1, 100_000),
-        metavar="N",
-        help="On how many of them; default: the recipe's number.",
-    ),
+    calibration_option,
+    calibration_count_option,
     click.option(
         "--labels",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -145,9 +155,7 @@ _TRIAL: tuple[Decorator, ...] = (
         metavar="N",
         help="Tell accuracy on N images; default: the recipe's number, 20 if emulated.",
     ),
-    click.option(
-        "--no-head-cut", is_flag=True, help="Leave the decoding of a detector in the graph."
-    ),
+    no_head_cut_option,
     click.option(
         "--quick", is_flag=True, help="Each engine's defaults only; search for no settings."
     ),

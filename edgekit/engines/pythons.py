@@ -1,6 +1,8 @@
 """Choosing among the Pythons of a board."""
 
-from edgekit.core.contracts import Unsupported
+from pathlib import Path
+
+from edgekit.core.contracts import RuntimeSpec, Unsupported
 from edgekit.core.target import DeviceFacts, PythonFacts
 
 Version = tuple[int, int]
@@ -51,3 +53,16 @@ def no_64_bit_wheel(engine: str, machine: str) -> Unsupported | None:
         f"no {engine} wheel exists for {machine}",
         hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
     )
+
+
+def runtime_of_64_bit_wheels(
+    engine: str, facts: DeviceFacts, oldest: Version, latest: Version, requirements: Path
+) -> RuntimeSpec | Unsupported:
+    """Take the newest Python that has wheels of the engine's own name; NumPy travels along."""
+    refusal = no_64_bit_wheel(engine, facts.machine) or no_glibc(engine, facts)
+    if refusal is not None:
+        return refusal
+    python = newest(facts.pythons, oldest, latest)
+    if python is None:
+        return no_python(engine, facts, oldest, latest)
+    return RuntimeSpec(python, requirements, (engine, "numpy"))

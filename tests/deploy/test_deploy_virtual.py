@@ -64,9 +64,6 @@ def test_shapes_on_an_emulated_rk3566(edgekit):
         elif engine == "rknn":
             assert row["status"] == "unsupported"
             assert "--accept-licence rknn" in row["reason"]
-        elif engine == "paddlelite":
-            assert row["status"] == "unsupported"
-            assert "export only" in row["reason"]
         elif precision == "fp32":
             check_equal(row)
         else:

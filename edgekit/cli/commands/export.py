@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import json_option, target_option
+from edgekit.cli.options import (
+    accept_licence_option,
+    calibration_count_option,
+    calibration_option,
+    json_option,
+    size_option,
+    target_option,
+)
 
 if TYPE_CHECKING:
     from edgekit.app.export import ExportOptions
@@ -32,30 +39,15 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder to make; an empty one may be there.",
 )
-@click.option("--size", metavar="N|HxW", help="Input size in pixels; default: the recipe's.")
+@size_option
 @click.option(
     "--method",
     metavar="NAME",
     help="How int8 ranges are chosen; default: the engine's first (a race finds the best).",
 )
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Images on which int8's ranges are observed; default: the recipe's.",
-)
-@click.option(
-    "--calibration-count",
-    type=click.IntRange(1, 100_000),
-    metavar="N",
-    help="On how many of them; default: the recipe's number.",
-)
-@click.option(
-    "--accept-licence",
-    default="",
-    metavar="A,B",
-    help="Engines whose vendor's terms you have read and accept, such as rknn.",
-)
+@calibration_option
+@calibration_count_option
+@accept_licence_option
 def export(model: str, in_json: bool, **asked: Any) -> None:  # noqa: ANN401 - click hands over whatever was declared
     """Build MODEL for an engine and a kind of board, into a folder; no device is needed.
 

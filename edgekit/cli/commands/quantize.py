@@ -1,11 +1,17 @@
 """``edgekit quantize MODEL``: int8 for each engine, or what it costs layer by layer."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from edgekit.cli.options import Amount, json_option
+from edgekit.cli.options import (
+    Amount,
+    calibration_count_option,
+    calibration_option,
+    json_option,
+    no_head_cut_option,
+    size_option,
+)
 
 _NOTHING_BUILT = 4
 _LIMIT_MISSED = 5
@@ -24,19 +30,9 @@ _LIMIT_MISSED = 5
     metavar="X",
     help="Largest drop in accuracy that is well; default: the recipe's.",
 )
-@click.option("--size", metavar="N|HxW", help="Input size in pixels; default: the recipe's.")
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Images on which int8's ranges are observed; default: the recipe's.",
-)
-@click.option(
-    "--calibration-count",
-    type=click.IntRange(1, 100_000),
-    metavar="N",
-    help="On how many of them; default: the recipe's number.",
-)
+@size_option
+@calibration_option
+@calibration_count_option
 @click.option(
     "--method",
     default="percentile",
@@ -52,7 +48,7 @@ _LIMIT_MISSED = 5
     metavar="N",
     help="With --explain: how many layers to show.",
 )
-@click.option("--no-head-cut", is_flag=True, help="Leave the decoding of a detector in the graph.")
+@no_head_cut_option
 def quantize(model: str, in_json: bool, explain: bool, **asked: Any) -> int:  # noqa: ANN401 - click hands over whatever was declared
     """Make MODEL int8 for each engine, the way that loses least; or explain what it costs.
 

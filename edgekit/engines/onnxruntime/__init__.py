@@ -11,7 +11,7 @@ from edgekit.core.names import EngineName, Precision
 from edgekit.core.quantisation import CalibrationMethod
 from edgekit.core.target import DeviceFacts, Target
 from edgekit.engines.operators import lacking
-from edgekit.engines.pythons import Version, newest, no_64_bit_wheel, no_glibc, no_python
+from edgekit.engines.pythons import Version, no_64_bit_wheel, runtime_of_64_bit_wheels
 
 _FOLDER: Final = Path(__file__).parent
 # What board.txt has wheels for.
@@ -60,13 +60,7 @@ class OnnxRuntime:
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python that has wheels; NumPy travels along."""
         del target
-        refusal = no_64_bit_wheel(self.name, facts.machine) or no_glibc(self.name, facts)
-        if refusal is not None:
-            return refusal
-        python = newest(facts.pythons, _OLDEST, _LATEST)
-        if python is None:
-            return no_python(self.name, facts, _OLDEST, _LATEST)
-        return RuntimeSpec(python, _FOLDER / "board.txt", ("onnxruntime", "numpy"))
+        return runtime_of_64_bit_wheels(self.name, facts, _OLDEST, _LATEST, _FOLDER / "board.txt")
 
     def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
         """Whether waiting threads spin, or sleep and leave the cores to their neighbours."""
