@@ -14,6 +14,7 @@ from edgekit.catalog.cache import KeyedCache, cache_root
 from edgekit.core.contracts import ToolboxSpec
 from edgekit.core.errors import ToolboxError
 from edgekit.core.events import EventSink, StepFinished, StepStarted
+from edgekit.toolbox.interpreters import search_path
 from edgekit.toolbox.process import last_lines, new_log, run_logged
 
 # Counts up when environments are made in another way.
@@ -139,7 +140,12 @@ def _make(spec: ToolboxSpec, folder: Path, log: Path) -> None:
 def _run(command: list[str], spec: ToolboxSpec, log: Path) -> None:
     what = f"the {spec.name} toolbox could not be made"
     # The user's own activated environment is none of the toolbox's business.
-    environment = {"UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": "", "UV_NO_PROGRESS": "1"}
+    environment = {
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+        "VIRTUAL_ENV": "",
+        "PATH": search_path(),
+    }
     try:
         status = run_logged(command, log, timeout_s=_TIMEOUT_S, environment=environment)
     except (TimeoutError, OSError) as error:

@@ -21,6 +21,7 @@ from edgekit.core.model import FileRef, Model, Pipeline, StepSpec, TensorSpec
 from edgekit.core.quantisation import CalibrationSet
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
 from edgekit.engines import load_engine
+from edgekit.toolbox.interpreters import search_path
 
 TENSOR = StepSpec("tensor")
 SAMPLES = 16
@@ -144,7 +145,8 @@ def buildable() -> Callable[[str], Engine]:
             pytest.skip(f"{licence.name} is not accepted here: EDGEKIT_ACCEPT_LICENCE={name}")
         wanted = engine.toolbox.python
         found = subprocess.run(
-            [find_uv_bin(), "python", "find", "--no-python-downloads", wanted],
+            [find_uv_bin(), "python", "find", "--no-project", "--no-python-downloads", wanted],
+            env={**os.environ, "PATH": search_path()},
             capture_output=True,
             check=False,
         )
