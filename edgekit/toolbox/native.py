@@ -38,8 +38,9 @@ _FLAGS: Final = (
     *("-fno-exceptions", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
     *("-Wall", "-Wextra", "-Werror"),
 )
-# Libraries that could not be had; whoever asks again within this process is not told again.
-_failed: Final[set[str]] = set()
+# Caches and keys of libraries that could not be had; whoever asks again within this process is
+# not told again.
+_failed: Final[set[tuple[Path, str]]] = set()
 _attempt: Final = threading.Lock()  # bundles are assembled in several threads
 
 
@@ -67,11 +68,12 @@ def native_steps(
     flags = (*_FLAGS, *_TARGETS[machine])
     contents = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
     key = json.dumps([flags, contents, lock_sha256(compiler)], sort_keys=True)
-    cache = KeyedCache(cache_root() / "native")
+    root = cache_root() / "native"
+    cache = KeyedCache(root)
     folder = cache.get(key)
     if folder is None:
         with _attempt:
-            if key in _failed:
+            if (root, key) in _failed:
                 return None
             try:
                 python = environment(compiler, emit=emit).python
@@ -82,7 +84,7 @@ def native_steps(
                     subject=f"the {machine} steps",
                 )
             except ToolboxError as error:
-                _failed.add(key)
+                _failed.add((root, key))
                 emit(Note(f"the steps around the model stay in NumPy, which is slower: {error}"))
                 return None
     path = folder / STEPS_FILE

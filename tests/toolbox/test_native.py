@@ -27,6 +27,17 @@ def test_compiler_that_is_not_to_be_had_is_told_once_and_costs_only_speed(toolbo
     assert not list((cache / "native").glob("[0-9a-f]*"))
 
 
+def test_compiler_missed_with_one_cache_is_asked_for_again_with_another(
+    toolbox, tmp_path, monkeypatch
+):
+    absent = toolbox(f"nosuchpackage==1 --hash=sha256:{'1' * 64}\n", python=">=3.99")
+    for name in ("one", "other"):
+        monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / name))
+        events = []
+        assert native_steps("aarch64", emit=events.append, compiler=absent) is None
+        assert any(isinstance(event, Note) for event in events)
+
+
 def test_machine_that_no_target_is_has_no_library():
     events = []
     assert native_steps("riscv64", emit=events.append) is None
