@@ -11,6 +11,8 @@ Python 3.6 and NumPy; nothing else. No ``from __future__ import annotations``: i
 import json
 import os
 import platform
+import re
+import shutil
 import signal
 import sys
 import traceback
@@ -27,6 +29,10 @@ from edgekit.onboard.timing import Progress, clock_ns, timed
 
 Frame = Union[Array, Dict[str, Array]]
 
+_RESULT = "result.json"
+# What is a plain file name to agent and host too.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
 
 def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None) -> int:
     """Run the job named on the command line.
@@ -37,6 +43,9 @@ def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None)
             names, and ``versions() -> dict`` of the software that ran. Inputs are ``float32`` in
             the model's own shape but for those that its attribute ``input_forms`` names
             (``Dict[str, Form]``); an output may be :class:`~edgekit.onboard.arrays.Quantised`.
+            An attribute ``made`` (``Dict[str, str]``, file name to path) names what it made while
+            loading that identical devices can take up: such a file is handed to the host, and
+            may stand under its name in the folder of a later load.
         argv: command line without the program's name: the path of ``job.json``.
 
     Returns:
@@ -52,7 +61,7 @@ def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None)
         with open(arguments[0], encoding="utf-8") as stream:
             job = json.load(stream)
         result = _Run(session_type, job).result()
-        _write_json(os.path.join(job["output"], "result.json"), result)
+        _write_json(os.path.join(job["output"], _RESULT), result)
     except KeyboardInterrupt:
         return 130
     except RunFailedError as error:
@@ -129,7 +138,20 @@ class _Run:
             "versions": versions,
             "outputs": outputs,
             "answers": answers,
+            "made": self._hand_over(getattr(self._session, "made", {})),
         }
+
+    def _hand_over(self, made: Mapping[str, str]) -> List[str]:
+        """Put what the session made where the host can fetch it; return the names."""
+        for name, path in made.items():
+            place = os.path.join(self._output_folder, name)
+            if not _NAME.match(name) or name == _RESULT or os.path.lexists(place):
+                raise RunFailedError("a file that the session made cannot be named %r" % name)
+            try:
+                _link_or_copy(path, place)
+            except OSError as error:
+                raise RunFailedError("cannot hand over %s: %s" % (path, error)) from error
+        return sorted(made)
 
     def _infer(self, frames: Sequence[Frame]) -> Tuple[List[Dict[str, Any]], List[Any]]:
         """Infer every frame once; keep the answers, and each output tensor as a file."""
@@ -241,6 +263,13 @@ def _load_frame(path: str) -> Frame:
 
 def _shape_of(frame: Frame) -> Tuple[int, ...]:
     return frame.shape if isinstance(frame, np.ndarray) else ()
+
+
+def _link_or_copy(path: str, place: str) -> None:
+    try:
+        os.link(path, place)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(path, place)
 
 
 def _write_json(path: str, value: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -91,6 +92,40 @@ def test_bench_gives_samples_outputs_and_versions(run, tmp_path):
     assert np.load(tmp_path / second["path"]).tolist() == [[2.0, 2.0]]
     # 2 inferred, 2 to warm up, 4 timed; 1 more to warm the whole way, 4 timed.
     assert Session.calls == 13
+
+
+def making(folder, name="tuned.bin"):
+    """A session that made a file while loading."""
+    path = folder / "cache" / "tuned"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"tuned")
+    return type("Making", (Session,), {"made": {name: str(path)}})
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_that_the_session_made_is_handed_over(run, tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda path, _place: Path(path, "none").read_bytes())
+    assert run(kind="infer")[1]["made"] == []
+    status, result, _ = run(making(tmp_path), kind="infer")
+    assert (status, result["made"]) == (0, ["tuned.bin"])
+    assert (tmp_path / "tuned.bin").read_bytes() == b"tuned"
+
+
+@pytest.mark.parametrize("name", ["../tuned", "a/b", ".hidden", "", "job.json", "result.json"])
+def test_made_file_of_a_name_that_cannot_be_fails_the_run(run, tmp_path, name):
+    status, result, printed = run(making(tmp_path, name), kind="infer")
+    assert status == 1
+    assert result is None
+    assert "cannot be named" in printed.err.splitlines()[-1]
+
+
+def test_made_file_that_is_gone_fails_the_run_in_words(run, tmp_path):
+    session = making(tmp_path)
+    (tmp_path / "cache/tuned").unlink()
+    status, _, printed = run(session, kind="infer")
+    assert status == 1
+    assert printed.err.splitlines()[-1].startswith("cannot hand over")
 
 
 def test_infer_times_nothing(run):

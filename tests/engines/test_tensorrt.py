@@ -126,36 +126,43 @@ sys.exit({status})
     )
 
 
+def engine_on(board, precision="fp16", version="8.2.1.8"):
+    """Ask for the engine as the session does on a board."""
+    name = runner.engine_name(board.onnx, precision, version, board.root)
+    path, said = runner.engine_file(board.onnx, name, precision, version, board.root)
+    assert Path(path).name == name
+    return path, said
+
+
 def test_engine_is_built_once_for_a_device_and_precision(board):
-    path, said = runner.engine_file(board.onnx, "fp16", "8.2.1.8", board.root)
+    path, said = engine_on(board)
     assert Path(path).read_bytes() == b"engine"
     assert said.build_s == 184.708
-    assert runner.engine_file(board.onnx, "fp16", "8.2.1.8", board.root) == (path, None)
+    assert engine_on(board) == (path, None)
     assert len(board.calls()) == 1
     assert "--fp16" in board.calls()[0]
     assert "nvidia-p3448-0000-32.7.1-8.2.1.8.timing" in board.calls()[0]
-    others = [
-        runner.engine_file(board.onnx, "fp32", "8.2.1.8", board.root)[0],
-        runner.engine_file(board.onnx, "fp16", "8.5.2.2", board.root)[0],
-    ]
+    others = [engine_on(board, "fp32")[0], engine_on(board, version="8.5.2.2")[0]]
     Path(board.onnx).write_bytes(b"another model")
-    others.append(runner.engine_file(board.onnx, "fp16", "8.2.1.8", board.root)[0])
+    others.append(engine_on(board)[0])
     Path(board.root, "proc/device-tree/compatible").write_bytes(b"nvidia,p3668-0000\0")
-    others.append(runner.engine_file(board.onnx, "fp16", "8.2.1.8", board.root)[0])
-    assert len({path, *others}) == 5
+    others.append(engine_on(board)[0])
+    Path(board.root, "etc/nv_tegra_release").write_text("# R32 (release), REVISION: 7.4, GCID: 3\n")
+    others.append(engine_on(board)[0])
+    assert len({path, *others}) == 6
 
 
 def test_failed_build_leaves_nothing_and_says_why(board):
     board.trtexec("unsupported-operator-8", status=1)
     with pytest.raises(RuntimeError, match="TensorRT has no operator GridSample"):
-        runner.engine_file(board.onnx, "fp16", "8.5.3", board.root)
+        engine_on(board, version="8.5.3")
     assert list(board.folder.iterdir()) == []
 
 
 def test_build_that_says_nothing_of_success_is_a_failure(board):
     board.trtexec("jetson-orin-10.3-cut-off")
     with pytest.raises(RuntimeError, match="trtexec ended with 0"):
-        runner.engine_file(board.onnx, "int8", "10.3.0", board.root)
+        engine_on(board, "int8", "10.3.0")
     assert list(board.folder.iterdir()) == []
 
 
@@ -165,14 +172,14 @@ def test_build_that_was_killed_leaves_its_part_for_a_while(board):
     for part in parts:
         part.touch()
     os.utime(parts[0], (0, 0))
-    runner.engine_file(board.onnx, "fp16", "8.2.1", board.root)
+    engine_on(board)
     assert [part.exists() for part in parts] == [False, True]
 
 
 def test_engines_longest_unused_are_forgotten(board):
     for number in range(runner.KEPT_ENGINES + 3):
         Path(board.onnx).write_bytes(b"%d" % number)
-        runner.engine_file(board.onnx, "fp16", "8.2.1", board.root)
+        engine_on(board)
     assert len(list(board.folder.glob("*.engine"))) == runner.KEPT_ENGINES
 
 
@@ -260,6 +267,51 @@ def test_runner_feeds_the_engine_and_gives_its_outputs(load, old):
 def test_runner_reports_trtexec_only_where_it_built(load):
     load(FakeEngine(old=False))
     assert "trtexec gpu compute ms" not in load(FakeEngine(old=False)).versions()
+
+
+@pytest.fixture
+def send(board):
+    """Lay an engine into the bundle's folder, under the name that fits this machine."""
+
+    def lay(data, precision="fp16"):
+        name = runner.engine_name(board.onnx, precision, "8.2.1.8")
+        Path(board.onnx).with_name(name).write_bytes(data)
+        return name
+
+    return lay
+
+
+def test_runner_hands_over_the_engine_until_it_stands_in_the_bundle(load, board, send):
+    first = load(FakeEngine(old=False))
+    [(name, path)] = first.made.items()
+    assert Path(path).read_bytes() == b"engine"
+    # The host may have lost it: told again, though it was not built again.
+    assert load(FakeEngine(old=False)).made == first.made
+    assert send(b"engine") == name
+    assert load(FakeEngine(old=False)).made == {}
+    assert len(board.calls()) == 1
+
+
+def test_runner_takes_up_an_engine_that_an_identical_board_built(load, board, send):
+    send(b"engine")
+    session = load(FakeEngine(old=True))
+    found = session.run({"x": np.ones((1, 4), np.float32)})
+    np.testing.assert_array_equal(found["y"], np.full((1, 4), 2, np.float32))
+    assert not board.folder.exists()
+    assert "trtexec build s" not in session.versions()
+
+
+@pytest.mark.parametrize(
+    ("data", "precision", "refused"), [(b"torn", "fp16", True), (b"engine", "fp32", False)]
+)
+def test_runner_builds_its_own_where_the_sent_engine_is_refused_or_another(
+    load, board, send, capsys, data, precision, refused
+):
+    send(data, precision)
+    session = load(FakeEngine(old=False))
+    assert [Path(path).read_bytes() for path in session.made.values()] == [b"engine"]
+    assert len(board.calls()) == 1
+    assert ("refuses the engine that was sent" in capsys.readouterr().err) == refused
 
 
 def test_runner_engine_that_tensorrt_refuses_is_removed(load, board):

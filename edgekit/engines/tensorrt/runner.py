@@ -1,4 +1,4 @@
-"""TensorRT on a Jetson: build the engine where none is kept, then run it on the GPU.
+"""TensorRT on a Jetson: build the engine where none is kept or sent, then run it on the GPU.
 
 Python 3.6 (JetPack 4) and newer; JetPack's ``tensorrt`` module, ``trtexec`` and CUDA runtime.
 Not verified on hardware.
@@ -26,6 +26,9 @@ _ELEMENTS = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "
 class Session:
     """One loaded model.
 
+    Attributes:
+        made: the engine that runs, unless it came with the bundle.
+
     Knobs:
         threads: of no meaning for a GPU.
     """
@@ -42,21 +45,37 @@ class Session:
                 % error
             ) from error
         self._version = str(tensorrt.__version__)
-        onnx = os.path.join(folder, "model.onnx")
-        path, self._built = engine_file(onnx, precision, self._version)
-        logger = tensorrt.Logger(tensorrt.Logger.WARNING)
-        with open(path, "rb") as stream:
-            data = stream.read()
-        self._runtime = tensorrt.Runtime(logger)
-        self._engine = self._runtime.deserialize_cuda_engine(data)
-        if self._engine is None:
-            os.remove(path)  # made by something else after all: the next load builds anew
-            raise RuntimeError("TensorRT refuses the engine in %s; it was removed" % path)
+        self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
+        self._built = None  # type: Optional[runner_trtexec.Transcript]
+        self.made = {}  # type: Dict[str, str]
+        self._engine = self._load(folder, precision)
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise RuntimeError("TensorRT has no memory for the model on this GPU")
         self._cuda = runner_cuda.Cuda()
         self._bind(job)
+
+    def _load(self, folder: str, precision: str) -> Any:
+        """Take the bundle's engine if it was made for this very device, else the device's own."""
+        onnx = os.path.join(folder, "model.onnx")
+        name = engine_name(onnx, precision, self._version)
+        sent = os.path.join(folder, name)
+        if os.path.exists(sent):
+            engine = self._read(sent)
+            if engine is not None:
+                return engine
+            sys.stderr.write("warning: TensorRT refuses the engine that was sent: %s\n" % name)
+        path, self._built = engine_file(onnx, name, precision, self._version)
+        engine = self._read(path)
+        if engine is None:
+            os.remove(path)  # made by something else after all: the next load builds anew
+            raise RuntimeError("TensorRT refuses the engine in %s; it was removed" % path)
+        self.made = {name: path}
+        return engine
+
+    def _read(self, path: str) -> Any:
+        with open(path, "rb") as stream:
+            return self._runtime.deserialize_cuda_engine(stream.read())
 
     def _bind(self, job: Mapping[str, Any]) -> None:
         """Give every tensor memory on the GPU, in the engine's own order."""
@@ -102,26 +121,32 @@ class Session:
         return versions
 
 
-def engine_file(
-    onnx: str, precision: str, version: str, root: str = "/"
-) -> Tuple[str, Optional[runner_trtexec.Transcript]]:
-    """Return the engine for this very device, and what trtexec said if it had to be built.
+def engine_name(onnx: str, precision: str, version: str, root: str = "/") -> str:
+    """Return the name of the engine for this very device, wherever it was built.
 
-    It is kept under its ONNX file's hash, precision, TensorRT, L4T and module: a board of
-    another kind, or the same one after an update, finds nothing and builds.
+    ONNX file's hash, precision, TensorRT, L4T and module decide: a board of another kind, or
+    the same one after an update, finds nothing under its name.
+    """
+    text = "\n".join((_sha256(onnx), precision, _device(version, root)))
+    return hashlib.sha256(text.encode()).hexdigest()[:32] + ".engine"
+
+
+def engine_file(
+    onnx: str, name: str, precision: str, version: str, root: str = "/"
+) -> Tuple[str, Optional[runner_trtexec.Transcript]]:
+    """Return the engine that this device keeps, and what trtexec said if it had to be built.
 
     Raises:
         RuntimeError: it cannot be built.
     """
     folder = os.path.join(_cache_home(), "edgekit", "tensorrt")
     os.makedirs(folder, exist_ok=True)
-    device = "-".join((module_name(root), l4t_release(root) or "no-l4t", version))
-    key = hashlib.sha256("\n".join((_sha256(onnx), precision, device)).encode()).hexdigest()
-    path = os.path.join(folder, key[:32] + ".engine")
+    path = os.path.join(folder, name)
     if os.path.exists(path):
         os.utime(path, None)  # lately used: the last to go
         return path, None
     part = "%s.%d.part" % (path, os.getpid())
+    device = _device(version, root)
     timing = os.path.join(folder, re.sub(r"[^A-Za-z0-9.]+", "-", device) + ".timing")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     words = runner_trtexec.command(runner_trtexec.find(), onnx, part, timing, precision, numbers)
@@ -135,6 +160,10 @@ def engine_file(
             os.remove(part)
     _forget(folder)
     return path, said
+
+
+def _device(version: str, root: str) -> str:
+    return "-".join((module_name(root), l4t_release(root) or "no-l4t", version))
 
 
 def bindings(engine: Any) -> List[Tuple[str, str]]:
