@@ -1,6 +1,7 @@
 """Facts of the device. What cannot be read is absent, never a made-up number."""
 
 import os
+import re
 import sys
 
 from device_agent import AGENT_VERSION
@@ -40,6 +41,7 @@ def facts(roots: Roots, store: str) -> "Dict[str, Any]":
         "machine": userland_machine(),
         "kernel": system.release,
         "os_name": _os_name(os.path.join(roots.etc, "os-release")),
+        "l4t": _l4t(os.path.join(roots.etc, "nv_tegra_release")),
         "libc": libc,
         "libc_version": libc_version,
         "model": next(iter(_device_tree(roots, "model")), None),
@@ -160,6 +162,11 @@ def _os_name(path: str) -> str:
         if key == "PRETTY_NAME":
             return value.strip().strip("\"'")
     return ""
+
+
+def _l4t(path: str) -> "Optional[str]":
+    found = re.search(r"R(\d+) \(release\), REVISION: ([0-9.]+)", _read(path))
+    return f"{found.group(1)}.{found.group(2)}" if found else None
 
 
 def _libc() -> "List[str]":

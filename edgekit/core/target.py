@@ -114,6 +114,8 @@ class DeviceFacts:
         cpu_usable: cores this user may run on.
         disk_free_bytes: where the agent keeps its store.
         emulated: the processor is emulated; times mean nothing there.
+        l4t: release of Jetson Linux, such as ``35.3.1``, which decides what NVIDIA's libraries
+            are; releases may share a kernel.
     """
 
     hostname: str
@@ -135,3 +137,4 @@ class DeviceFacts:
     agent_version: str
     home: str
     emulated: bool
+    l4t: str | None = None

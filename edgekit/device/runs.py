@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,9 @@ from edgekit.device.client import AgentClient
 from edgekit.device.values import RunRequest, RunResult
 
 RESULT: Final = "result.json"
+_MADE: Final = "made"
+# What is a plain file name to the agent too.
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _LAST_LINES: Final = 12
 _AHEAD: Final = 16
 _HINTS: Final = {
@@ -56,7 +60,9 @@ def run(
         result = json.loads((outputs / RESULT).read_text(encoding="utf-8"))
         names = [str(entry["path"]) for entry in result["outputs"]]
         _fetch(client, job, names, outputs)
-        return _result(result, len(request.frames), outputs, int(ended["duration_ns"]))
+        made = [str(name) for name in result.get(_MADE, ())] if request.made else []
+        _fetch(client, job, made, outputs / _MADE)
+        return _result(result, request, outputs, int(ended["duration_ns"]))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RunnerError(f"the runner's {RESULT} cannot be read: {error!r}") from error
 
@@ -95,10 +101,10 @@ def _last_words(ended: Mapping[str, Any]) -> str:
 def _fetch(client: AgentClient, job: str, names: list[str], folder: Path) -> None:
     """Fetch files of a job; they are asked for ahead and come one after the other."""
     for name in names:
-        path = folder / name
-        if path.parent != folder:
-            raise RunnerError(f"the runner named an output {name!r}, outside its folder")
-        _Download(client, job, name, path)
+        if not _NAME.fullmatch(name):
+            raise RunnerError(f"the runner named a file {name!r}, which is no plain name")
+        folder.mkdir(exist_ok=True)
+        _Download(client, job, name, folder / name)
         # Asking on and on while the answers pile up would fill both directions of the link.
         client.settle(leave=_AHEAD)
     client.settle()
@@ -128,8 +134,11 @@ class _Download:
             raise AgentError(f"{self._path.name} arrived damaged", code="hash_mismatch")
 
 
-def _result(result: Mapping[str, Any], frames: int, folder: Path, duration_ns: int) -> RunResult:
-    outputs: list[dict[str, Path]] = [{} for _frame in range(frames)]
+def _result(
+    result: Mapping[str, Any], request: RunRequest, folder: Path, duration_ns: int
+) -> RunResult:
+    outputs: list[dict[str, Path]] = [{} for _frame in request.frames]
+    made = result.get(_MADE, ()) if request.made else ()
     for entry in result["outputs"]:
         outputs[int(entry["frame"])][str(entry["name"])] = folder / str(entry["path"])
     return RunResult(
@@ -141,4 +150,5 @@ def _result(result: Mapping[str, Any], frames: int, folder: Path, duration_ns: i
         outputs=tuple(outputs),
         answers=tuple(result["answers"]),
         duration_ns=duration_ns,
+        made=tuple((str(name), folder / _MADE / str(name)) for name in made),
     )

@@ -27,6 +27,8 @@ class RunRequest:
         postprocess_json: parameters of the postprocess step, instead of those of the bundle's job
             of these names.
         timeout_s: after this long the runner is ended and counts as failed.
+        made: whether to bring home what the runner made while loading that identical devices
+            can take up.
         outputs: where output files go; ``None``: a folder that lives as long as the
             :class:`~edgekit.device.Device` is open.
         step: id under which progress is told.
@@ -39,6 +41,7 @@ class RunRequest:
     knobs: Knobs = ()
     postprocess_json: str = "{}"
     timeout_s: float = 1800.0
+    made: bool = False
     outputs: Path | None = None
     step: str = "run"
 
@@ -56,6 +59,7 @@ class RunResult:
             after ``evaluate``.
         answers: for each frame what postprocess answered, as JSON values.
         duration_ns: the whole life of the runner process.
+        made: what it made while loading, by name, as files on the host; empty unless asked for.
     """
 
     model_ns: tuple[int, ...]
@@ -66,6 +70,7 @@ class RunResult:
     outputs: tuple[Mapping[str, Path], ...]
     answers: tuple[Any, ...]
     duration_ns: int
+    made: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,11 @@ def test_board_is_recognised(board, model, compatible, parts, os_name):
     assert found["emulated"] is False
 
 
+def test_release_of_jetson_linux_is_told_on_a_jetson_alone():
+    assert probe("jetson-nano")["l4t"] == "32.7.1"
+    assert probe("rpi4")["l4t"] is None
+
+
 def test_memory_is_in_bytes_and_absent_where_the_kernel_is_silent():
     assert probe("rk3566")["memory_total_bytes"] == 3922104 * 1024
     assert probe("rk3566")["memory_available_bytes"] == 3411200 * 1024

@@ -19,6 +19,7 @@ from edgekit.core.errors import (
 )
 from edgekit.core.events import StepProgress
 from edgekit.device import LocalAddress, RunRequest, connect
+from edgekit.device.runs import _Download
 
 
 def test_run_brings_samples_outputs_and_answers(device, workshop, tmp_path):
@@ -72,6 +73,46 @@ def test_run_with_many_large_outputs_brings_them_all(device, workshop):
     result = device.run(bundle.identity, RunRequest("infer", (frame.sha256,) * 1000))
     assert len(result.outputs) == 1000
     assert {files["output0"].stat().st_size for files in result.outputs} == {5010}
+
+
+def test_run_brings_home_what_the_runner_made_if_asked(device, workshop):
+    bundle = workshop.bundle("make tuned.bin")
+    deliver(device, bundle)
+    [(name, path)] = device.run(bundle.identity, RunRequest("infer", (), made=True)).made
+    assert name == "tuned.bin"
+    assert path.read_bytes() == b"tuned" * 30000
+    assert device.run(bundle.identity, RunRequest("infer", ())).made == ()
+
+
+@pytest.mark.parametrize("name", ["..", "../result.json", "/etc/passwd", ""])
+def test_run_takes_no_made_file_from_outside_the_jobs_folder(device, workshop, name):
+    bundle = workshop.bundle(f"make {name}")
+    deliver(device, bundle)
+    with pytest.raises(RunnerError, match="no plain name"):
+        device.run(bundle.identity, RunRequest("infer", (), made=True))
+
+
+def test_run_whose_made_file_is_not_there_is_refused(device, workshop):
+    bundle = workshop.bundle("make another.bin")
+    deliver(device, bundle)
+    with pytest.raises(AgentError) as caught:
+        device.run(bundle.identity, RunRequest("infer", (), made=True))
+    assert caught.value.code == "not_found"
+
+
+def test_run_refuses_a_made_file_that_arrives_damaged(device, workshop, monkeypatch):
+    bundle = workshop.bundle("make tuned.bin")
+    deliver(device, bundle)
+    take = _Download._take
+
+    def damaged(self, piece):
+        take(self, b"x" + piece[1:] if self._path.name == "tuned.bin" else piece)
+
+    monkeypatch.setattr(_Download, "_take", damaged)
+    with pytest.raises(AgentError) as caught:
+        device.run(bundle.identity, RunRequest("infer", (), made=True))
+    assert caught.value.code == "hash_mismatch"
+    assert "tuned.bin arrived damaged" in str(caught.value)
 
 
 @pytest.mark.parametrize(
