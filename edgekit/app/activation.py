@@ -9,26 +9,26 @@ from edgekit.core.report import Activation, Choice
 
 if TYPE_CHECKING:
     from edgekit.app.arena import Arena
+    from edgekit.app.lanes import Lane
 
 
-def activate_checked(arena: "Arena", choice: Choice, agreed: float) -> Activation:
+def activate_checked(lane: "Lane", choice: Choice) -> Activation:
     """Activate the choice; run it once as the device's current bundle; take it back if it fails.
 
     A bundle that was current already is neither switched nor checked again.
 
     Args:
-        arena: the race's surroundings.
+        lane: the winner's.
         choice: what to activate; it is installed.
-        agreed: how far it agreed with the float reference before.
 
     Raises:
         RolledBackError: it did not answer as it did before; what was current is so again.
     """
-    step = "activate"
+    arena, step = lane.arena, "activate"
     arena.emit(StepStarted(step, f"Activate {choice.candidate} on the device"))
     activation = arena.device.activate(choice.bundle)
     if activation.changed:
-        fault = _fault(arena, choice, agreed)
+        fault = _fault(lane, choice)
         if fault is not None:
             arena.emit(StepFinished(step, "taken back", ok=False))
             _take_back(arena, choice, fault)
@@ -41,10 +41,12 @@ def activate_checked(arena: "Arena", choice: Choice, agreed: float) -> Activatio
     return activation
 
 
-def _fault(arena: "Arena", choice: Choice, agreed: float) -> EdgekitError | None:
+def _fault(lane: "Lane", choice: Choice) -> EdgekitError | None:
+    from edgekit.app.entries import run
     from edgekit.device import RunRequest
     from edgekit.prepare.compare import compare_answers
 
+    arena, agreed = lane.arena, lane.agreed
     request = RunRequest(
         kind="infer",
         frames=tuple(frame.sha256 for frame in arena.frames),
@@ -52,7 +54,7 @@ def _fault(arena: "Arena", choice: Choice, agreed: float) -> EdgekitError | None
     )
     arena.deliver_frames(arena.frames)
     try:
-        result = arena.device.run(choice.bundle, request, arena.emit)
+        result = run(arena, lane.entry(), request, arena.emit)
         accuracy = compare_answers(arena.reference, result.answers, result.outputs)
     except RunnerError as error:
         return error

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekit.app.memory import Memory
+from edgekit.app.prebuilt import Prebuilt
 from edgekit.app.stopwatch import Stopwatch
 from edgekit.core.bundle import Bundle, BundleFile
 from edgekit.core.errors import EngineError, MeasurementInvalidError, ModelError
@@ -51,6 +52,8 @@ class Arena:
         frames, reference: what outputs are compared on, and what is expected there.
         evaluation: what accuracy is told on; ``None`` where the recipe names nothing, and
             agreement on ``frames`` must do.
+        prebuilt: what devices like this one made of builds, beside what is built here.
+        loaded: contents of entries (``edgekit.app.entries``) that this device has loaded before.
         calibration_images: the user's own folder, ``None`` for the recipe's set.
     """
 
@@ -63,10 +66,12 @@ class Arena:
     evaluation: "EvaluationSet | None"
     limits: Limits
     memory: Memory
+    prebuilt: Prebuilt
     emit: EventSink
     stopwatch: Stopwatch
     calibration_images: "Path | None" = None
     calibration_count: int | None = None
+    loaded: set[str] = field(default_factory=set)
     transfer: Transfer = field(default_factory=lambda: Transfer(0, 0, 0))
     _variants: dict[tuple[str, ...], Model] = field(default_factory=dict)
     _calibrations: dict[tuple[str, ...], CalibrationSet] = field(default_factory=dict)

@@ -33,13 +33,12 @@ def _activate(run: Race, options: DeployOptions) -> Activation | None:
     arena, best, lane = run.arena, run.best, run.winner()
     if best is None or best.missed or lane is None or not options.activate:
         return arena.device.status().activation
-    bundle = lane.entry().bundle
     with arena.stopwatch.lap("activate"):
         held = arena.device.status().activation
         if held is not None and held.current == best.bundle:
             return held
-        arena.deliver(bundle)
-        activation = activate_checked(arena, best, lane.agreed)
+        arena.deliver(lane.bundle())
+        activation = activate_checked(lane, best)
         if activation.changed:
             # Losers of earlier races would fill a small disk; a day's grace keeps what another
             # deployment may be about to use.

@@ -10,7 +10,7 @@ from edgekit.app.bundles import Feasible, assemble
 from edgekit.bench.latency import disturbance, summarise
 from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate
-from edgekit.core.events import Event, EventSink, StepProgress
+from edgekit.core.events import Event, EventSink, Note, StepProgress
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import Accuracy, BenchPlan, OutputError
 
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A candidate and its bundle.
+    """A candidate and its bundle as it was built here.
 
     ``content`` names what runs, whatever the knobs: runs under other knobs need no other files.
+    Nor does it name what devices make of the bundle: that changes nothing of what is found out.
+
+    Attributes:
+        first_load_s: as the engine's runtime has it.
     """
 
     candidate: Candidate
     bundle: Bundle
+    first_load_s: float = 0.0
 
     @property
     def content(self) -> str:
@@ -63,7 +68,12 @@ def enter(arena: Arena, plan: Feasible, candidate: Candidate) -> Entry:
             calibration=calibration,
             emit=arena.emit,
         )
-    return Entry(candidate, bundle)
+    return Entry(candidate, bundle, plan.runtime.first_load_s)
+
+
+def complete(arena: Arena, entry: Entry) -> Bundle:
+    """Return the bundle with what identical devices made of it, as it is sent and activated."""
+    return arena.prebuilt.completed(entry.bundle) if entry.first_load_s else entry.bundle
 
 
 def time_once(arena: Arena, entry: Entry, knobs: Knobs, plan: BenchPlan, turn: int) -> Timing:
@@ -91,7 +101,7 @@ def time_once(arena: Arena, entry: Entry, knobs: Knobs, plan: BenchPlan, turn: i
             timeout_s=arena.limits.timeout_s,
         )
         arena.deliver_frames(frames)
-        result = _run(arena, entry, request, _quiet)
+        result = run(arena, entry, request, _quiet)
         found = _timing_as_json(result)
         if disturbance(summarise(result.model_ns)):
             return _timing({"measured_at_s": int(time.time()), **found})
@@ -123,7 +133,7 @@ def compare(arena: Arena, entry: Entry, knobs: Knobs) -> tuple[OutputError, Accu
             step=step,
         )
         with arena.step(step, f"Compare the outputs of {entry.candidate}"):
-            result = _run(arena, entry, request, arena.emit)
+            result = run(arena, entry, request, arena.emit)
         with arena.stopwatch.lap("score"):
             error = compare_outputs(arena.reference, result.outputs, result.answers)
             accuracy = compare_answers(arena.reference, result.answers, result.outputs)
@@ -160,7 +170,7 @@ def evaluate(arena: Arena, entry: Entry, knobs: Knobs) -> Accuracy | None:
             step=step,
         )
         with arena.step(step, f"Evaluate {entry.candidate}"):
-            result = _run(arena, entry, request, arena.emit)
+            result = run(arena, entry, request, arena.emit)
         with arena.stopwatch.lap("score"):
             accuracy = score(evaluation, expected, result.answers, max_drop=arena.limits.max_drop)
         held = arena.memory.keep({"accuracy": accuracy.as_json()}, *key)
@@ -173,10 +183,36 @@ def accuracy_of(value: Mapping[str, Any]) -> Accuracy:
     return Accuracy(**{**value, "interval": tuple(interval) if interval else None})
 
 
-def _run(arena: Arena, entry: Entry, request: "RunRequest", emit: EventSink) -> "RunResult":
-    arena.deliver(entry.bundle)
+def run(arena: Arena, entry: Entry, request: "RunRequest", emit: EventSink) -> "RunResult":
+    """Send and run a candidate; keep what the device made of it at its first load.
+
+    Raises:
+        EngineError: the runner crashed or hung.
+        DeviceError: the device was lost.
+    """
+    bundle = complete(arena, entry)
+    arena.deliver(bundle)
+    if entry.first_load_s and entry.content not in arena.loaded:
+        # Also where something was made elsewhere: this device may refuse it and make its own.
+        request = replace(request, timeout_s=request.timeout_s + entry.first_load_s)
+        if bundle is entry.bundle:
+            arena.emit(_first_load(entry))
     with arena.stopwatch.lap("measure"):
-        return arena.device.run(entry.bundle.identity, request, emit)
+        result = arena.device.run(
+            bundle.identity, replace(request, made=entry.first_load_s > 0), emit
+        )
+    arena.loaded.add(entry.content)
+    if result.made:
+        arena.prebuilt.keep(entry.bundle, result.made)
+    return result
+
+
+def _first_load(entry: Entry) -> Note:
+    minutes = entry.first_load_s / 60
+    return Note(
+        f"{entry.candidate}: the device itself ends this build at its first load, which may take "
+        f"many minutes (at most {minutes:.0f}); identical devices will be sent what it makes"
+    )
 
 
 def _quiet(event: Event) -> None:

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from edgekit.app.arena import Arena, in_one_line
 from edgekit.app.bundles import Feasible
-from edgekit.app.entries import Entry, Timing, compare, enter, evaluate, time_once
+from edgekit.app.entries import Entry, Timing, compare, complete, enter, evaluate, time_once
 from edgekit.bench.latency import disturbance, frames_per_second, summarise
+from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.errors import EngineError, MeasurementInvalidError, ModelError
 from edgekit.core.measurement import Accuracy, BenchPlan, Measurement
@@ -105,7 +106,11 @@ class Lane:
         """Return the candidate as it is to be deployed, knobs and all."""
         entry = self._entry(self.candidate)
         bundle = replace(entry.bundle, knobs=self.candidate.knobs)
-        return Entry(self.candidate, bundle)
+        return replace(entry, candidate=self.candidate, bundle=bundle)
+
+    def bundle(self) -> Bundle:
+        """Return what is to be deployed, with what identical devices made of it."""
+        return complete(self.arena, self.entry())
 
     def _entry(self, candidate: Candidate) -> Entry:
         # Knobs are turned at run time: candidates that differ in them alone share their files.
@@ -159,7 +164,7 @@ class Lane:
             rounds=tuple(len(turn.model_ns) for turn in self._turns),
             measured_at_s=max(turn.measured_at_s for turn in self._turns),
         )
-        self.row = replace(self.row, measurement=measured, bundle=self.entry().bundle.identity)
+        self.row = replace(self.row, measurement=measured, bundle=self.bundle().identity)
         if not emulated and (words := disturbance(measured.model)):
             self.notes.append(words)
 

@@ -12,6 +12,7 @@ from edgekit.app.lanes import Lane
 from edgekit.app.memory import Memory, fingerprint
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.options import DeployOptions
+from edgekit.app.prebuilt import Prebuilt
 from edgekit.app.search import threads_worth_trying
 from edgekit.app.stopwatch import Stopwatch
 from edgekit.catalog.settings import settings
@@ -112,6 +113,7 @@ def _arena(
         evaluation=evaluation,
         limits=limits,
         memory=Memory(settings().results_dir, fingerprint(device.facts), fresh=options.fresh),
+        prebuilt=Prebuilt(device.facts),
         emit=emit,
         stopwatch=stopwatch,
         calibration_images=options.calibration,

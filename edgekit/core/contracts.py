@@ -66,12 +66,16 @@ class RuntimeSpec:
         requirements: hash-locked requirement file with markers per Python.
         packages: names from that file to fetch for this board.
         system_packages: names that the board's own system already provides.
+        first_load_s: seconds that a model's first load may take where the board itself ends its
+            build; what it makes then is kept and sent to identical boards (``made`` in
+            ``edgekit.onboard.harness``). 0: nothing is made there.
     """
 
     python: PythonFacts
     requirements: Path
     packages: tuple[str, ...]
     system_packages: tuple[str, ...] = ()
+    first_load_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None)
             (``Dict[str, Form]``); an output may be :class:`~edgekit.onboard.arrays.Quantised`.
             An attribute ``made`` (``Dict[str, str]``, file name to path) names what it made while
             loading that identical devices can take up: such a file is handed to the host, and
-            may stand under its name in the folder of a later load.
+            may stand under its name in the folder of a later load. The name says all that decides
+            whether the file fits; it is told as long as the file does not stand in the folder.
         argv: command line without the program's name: the path of ``job.json``.
 
     Returns:

@@ -64,6 +64,7 @@ def test_runtime_takes_jetpacks_own_python(facts, pythons, glibc, chosen):
     assert isinstance(found, RuntimeSpec)
     assert found.python.version == chosen
     assert "python3-libnvinfer" in found.system_packages
+    assert found.first_load_s >= runner.BUILD_TIMEOUT_S
 
 
 def test_runtime_without_jetpacks_python_names_it(facts):

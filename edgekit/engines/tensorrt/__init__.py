@@ -1,8 +1,8 @@
 """TensorRT: the GPU of NVIDIA's Jetsons, through what JetPack has installed there.
 
 The host prepares an ONNX file, for int8 with its ranges in it; the engine is built on the
-Jetson by JetPack's own ``trtexec`` at the first load and kept there, for it is bound to module,
-JetPack and TensorRT.
+Jetson by JetPack's own ``trtexec`` at the first load, for it is bound to module, JetPack and
+TensorRT. It is kept there and here, and sent to Jetsons of the same kind.
 
 Not verified on hardware: no Jetson was at hand.
 """
@@ -27,6 +27,8 @@ _JETPACK_PYTHONS: Final = ((3, 6), (3, 8), (3, 10), (3, 12))
 # Compute capability as targets note it. Source: NVIDIA, CUDA GPUs; int8 products (dp4a) came
 # with sm_61, which Jetson's Maxwell and Pascal (sm_53, sm_62) lack for convolutions.
 _WITHOUT_INT8: Final = "sm_53"
+# As long as runner.py lets trtexec work: it says better than a timeout what went wrong.
+_FIRST_LOAD_S: Final = 7200.0
 # Jetsons whose last JetPack has TensorRT 8.
 _OLD: Final = ("sm_53", "sm_72")
 
@@ -67,7 +69,7 @@ class TensorRt:
                 hint="sudo apt install python3 python3-libnvinfer",
             )
         packages = ("python3-libnvinfer", "libnvinfer-bin")
-        return RuntimeSpec(python, _FOLDER / "board.txt", ("numpy",), packages)
+        return RuntimeSpec(python, _FOLDER / "board.txt", ("numpy",), packages, _FIRST_LOAD_S)
 
     def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
         """Nothing: what TensorRT can turn is turned when the engine is built."""
