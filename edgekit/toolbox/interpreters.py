@@ -3,6 +3,10 @@
 import os
 import re
 from pathlib import Path
+from typing import Final
+
+# uv gives up at an older one as well.
+_OLDEST: Final = (3, 6)
 
 
 def search_path() -> str:
@@ -12,7 +16,7 @@ def search_path() -> str:
     run; uv gives up at the first such interpreter.
     """
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    held = [path for path in (root / "versions").glob("*/bin") if path.is_dir()]
+    held = [path for path in (root / "versions").glob("*/bin") if _version(path) >= _OLDEST]
     folders = [
         folder
         for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from uv import find_uv_bin
 
 from edgekit.toolbox.interpreters import search_path
@@ -14,7 +15,7 @@ def test_search_path_passes_by_the_shims_of_pyenv(tmp_path, monkeypatch):
         (root / "versions" / name / "bin").mkdir(parents=True)
     monkeypatch.setenv("PYENV_ROOT", str(root))
     monkeypatch.setenv("PATH", f"{root}/shims:/somewhere")
-    versions = [f"{root}/versions/{name}/bin" for name in ("3.10.13", "3.9.18", "2.7.18")]
+    versions = [f"{root}/versions/{name}/bin" for name in ("3.10.13", "3.9.18")]
     assert search_path().split(":") == ["/somewhere", *versions]
 
 
@@ -23,6 +24,16 @@ def test_search_path_without_pyenv_is_that_of_the_shell(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "/one:/two")
     assert search_path() == "/one:/two"
+
+
+@pytest.mark.parametrize("python", ["3.99", ">=3.99"])
+def test_uv_says_that_none_is_there_whatever_pyenv_keeps(python, monkeypatch):
+    monkeypatch.setenv("PATH", search_path())
+    command = [find_uv_bin(), "python", "find", "--no-project", "--no-python-downloads"]
+    done = subprocess.run(
+        [*command, "--system", python], capture_output=True, check=False, text=True
+    )
+    assert "No interpreter found" in done.stderr
 
 
 def test_uv_finds_a_version_whose_shim_fails(tmp_path, monkeypatch):
