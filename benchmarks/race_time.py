@@ -21,7 +21,11 @@ GOAL_BUILD_S = 5
 
 
 def race(folder: str) -> tuple[float, dict[str, Any]]:
-    """Race once with caches, memory and device root in ``folder``; return wall seconds and the report."""
+    """Race once with caches, memory and device root in ``folder``.
+
+    Returns:
+        Wall seconds and the report.
+    """
     environment = {
         **os.environ,
         "XDG_CACHE_HOME": f"{folder}/cache",
