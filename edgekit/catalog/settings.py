@@ -77,6 +77,13 @@ class Settings:
             "What was measured on which device, so that a second race measures only what changed.",
         ),
     )
+    records_dir: Path = field(
+        default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state") / "records",
+        metadata=_about(
+            "`$XDG_STATE_HOME/edgekit/records` or `~/.local/state/edgekit/records`",
+            "What tuning found out, trial by trial. Hours of boards' time: not a cache.",
+        ),
+    )
     devices_file: Path = field(
         default_factory=lambda: config_folder() / "devices.toml",
         metadata=_about(
