@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.pyz"
 _KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
-_KINDS = ("bench", "evaluate", "infer", "time")
+_KINDS = ("evaluate", "infer", "time")
 
 
 def run(call: "Call") -> "Answer":
@@ -63,18 +63,14 @@ def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[s
     kind = call.arg("kind", str)
     if kind not in _KINDS:
         raise VerbError("bad_request", f"run: {kind!r} is no kind of job")
-    threads = call.args.get("threads")
     knobs = dict(manifest["knobs"])
     knobs.update(call.arg("knobs", dict) if "knobs" in call.args else {})
-    if threads is not None:
-        knobs["threads"] = call.arg("threads", int)
     return {
         "folder": call.layout.bundle(call.arg("bundle", str)),
         "job": manifest["job"],
         "engine": manifest["engine"],
         "precision": manifest["precision"],
         "knobs": knobs,
-        "threads": threads,
         "kind": kind,
         "frames": _link_frames(call, folder),
         "plan": call.arg("plan", dict),

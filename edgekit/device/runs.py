@@ -45,7 +45,6 @@ def run(
         "plan": asdict(request.plan),
         "knobs": dict(request.knobs),
         "postprocess_parameters": json.loads(request.postprocess_json),
-        "threads": request.threads,
         "timeout_s": request.timeout_s,
     }
     ended = client.request("run", args, on_event=_progress(request.step, emit))

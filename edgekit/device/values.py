@@ -9,7 +9,7 @@ from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.report import Activation
 
-RunKind = Literal["bench", "evaluate", "infer", "time"]
+RunKind = Literal["evaluate", "infer", "time"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,10 @@ class RunRequest:
     """One run of a bundle's runner.
 
     Attributes:
-        kind: ``infer`` answers every frame once; ``bench`` then measures as well; ``evaluate``
-            answers every frame and brings no output tensors home; ``time`` does that and then
-            measures.
+        kind: ``infer`` answers every frame once; ``evaluate`` does so too and brings no output
+            tensors home; ``time`` does that and then measures.
         frames: sha256 of content that was pushed before: ``.npy`` frames or ``.npz`` tensors.
         plan: how long to measure.
-        threads: instead of the bundle's own knob; ``None`` keeps that.
         knobs: instead of the bundle's own of these names.
         postprocess_json: parameters of the postprocess step, instead of those of the bundle's job
             of these names.
@@ -37,7 +35,6 @@ class RunRequest:
     kind: RunKind
     frames: tuple[str, ...]
     plan: BenchPlan = field(default_factory=BenchPlan)
-    threads: int | None = None
     knobs: Knobs = ()
     postprocess_json: str = "{}"
     timeout_s: float = 1800.0
@@ -51,12 +48,12 @@ class RunResult:
     """What a runner that ended well left behind.
 
     Attributes:
-        model_ns: samples of the engine's call alone, in order; empty after ``infer``.
+        model_ns: samples of the engine's call alone, in order; empty unless it was timed.
         end_to_end_ns: samples of preprocess, model and postprocess.
         load_ns: from the start of loading to the first answer being possible.
         memory_peak_bytes: peak resident set of the runner process.
-        outputs: for each frame the output tensors by name, as ``.npy`` files on the host; none
-            after ``evaluate``.
+        outputs: for each frame the output tensors by name, as ``.npy`` files on the host; only
+            after ``infer``.
         answers: for each frame what postprocess answered, as JSON values.
         duration_ns: the whole life of the runner process.
         made: what it made while loading, by name, as files on the host; empty unless asked for.

@@ -1,9 +1,9 @@
 """The measuring frame that every engine's runner stands in.
 
 A runner is a process of its own on the board: it loads one model, infers every frame once
-and keeps outputs and answers (only answers where they are all that is evaluated), then (for a
-bench) times the model alone and the whole way of a frame. It reads one job, prints progress as
-JSON lines, and leaves ``result.json``.
+and keeps the answers, for kind ``infer`` the outputs too, then for kind ``time`` times the model
+alone and the whole way of a frame. It reads one job, prints progress as JSON lines, and leaves
+``result.json``.
 
 Python 3.6 and NumPy; nothing else. No ``from __future__ import annotations``: it came with 3.7.
 """
@@ -98,8 +98,6 @@ class _Run:
         cores = str(knobs.get("affinity", ""))
         if cores:
             use_cores(cores)
-        if job.get("threads"):
-            knobs["threads"] = job["threads"]
         knobs["threads"] = int(knobs.get("threads") or usable_cores())
         started = clock_ns()
         try:
@@ -121,8 +119,8 @@ class _Run:
             raise RunFailedError("the job names no frames")
         outputs, answers = self._infer(frames)
         model_ns, end_to_end_ns = [], []  # type: Tuple[List[int], List[int]]
-        if self._job["kind"] in ("bench", "time"):
-            model_ns, end_to_end_ns = self._bench(frames)
+        if self._job["kind"] == "time":
+            model_ns, end_to_end_ns = self._time(frames)
         versions = {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -155,8 +153,8 @@ class _Run:
         return sorted(made)
 
     def _infer(self, frames: Sequence[Frame]) -> Tuple[List[Dict[str, Any]], List[Any]]:
-        """Infer every frame once; keep the answers, and each output tensor as a file."""
-        kept = self._specs if self._job["kind"] in ("bench", "infer") else []
+        """Infer every frame once; keep the answers, and for ``infer`` each output as a file."""
+        kept = self._specs if self._job["kind"] == "infer" else []
         progress = Progress("infer" if kept else "evaluate", len(frames))
         records, answers = [], []
         for index, frame in enumerate(frames):
@@ -209,7 +207,7 @@ class _Run:
                 )
         return record
 
-    def _bench(self, frames: Sequence[Frame]) -> Tuple[List[int], List[int]]:
+    def _time(self, frames: Sequence[Frame]) -> Tuple[List[int], List[int]]:
         plan = self._job["plan"]
         run, before, after = self._session.run, self._preprocess, self._postprocess
         # One prepared input: the engine's time alone, without our loop's own work.

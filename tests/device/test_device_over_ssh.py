@@ -65,7 +65,7 @@ def test_whole_deployment_over_ssh(sshd, workshop, remote_root):
         assert device.push([*bundle.content, frame]).files_sent == 4
         device.install(bundle)
         assert device.activate(bundle.identity).changed
-        result = device.run(bundle.identity, RunRequest("bench", (frame.sha256,)))
+        result = device.run(bundle.identity, RunRequest("infer", (frame.sha256,)))
         assert result.answers == ("frame",)
         assert result.outputs[0]["output0"].read_bytes() == b"output of frame"
     assert (remote_root / "current").resolve().name == "1"

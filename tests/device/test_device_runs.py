@@ -28,7 +28,8 @@ def test_run_brings_samples_outputs_and_answers(device, workshop, tmp_path):
     frames = [workshop.file(b"one"), workshop.file(b"PK two")]
     device.push(frames)
     events = []
-    request = RunRequest("bench", tuple(frame.sha256 for frame in frames), threads=3)
+    hashes = tuple(frame.sha256 for frame in frames)
+    request = RunRequest("time", hashes, knobs=(("threads", 3),))
     result = device.run(bundle.identity, request, events.append)
     assert result.model_ns == (5, 6, 7)
     assert result.end_to_end_ns == (8, 9)
@@ -60,8 +61,8 @@ def test_run_hands_on_kind_knobs_and_postprocess_parameters(device, workshop):
     assert job["kind"] == "evaluate"
     assert job["knobs"] == {"affinity": "0,2", "spinning": 0, "threads": 2}
     assert job["postprocess_parameters"] == {"score_threshold": 0.001}
-    [job] = device.run(bundle.identity, RunRequest("infer", (), threads=4)).answers
-    assert job["knobs"] == {"spinning": 1, "threads": 4}
+    [job] = device.run(bundle.identity, RunRequest("infer", ())).answers
+    assert job["knobs"] == {"spinning": 1, "threads": 2}
     assert job["postprocess_parameters"] == {}
 
 

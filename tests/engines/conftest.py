@@ -224,7 +224,7 @@ def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str]
             "engine": engine,
             "precision": precision,
             "knobs": {"threads": 1},
-            "kind": "bench",
+            "kind": "infer",
             "frames": [str(frame) for frame in frames],
             "plan": PLAN,
             "output": str(job_folder),

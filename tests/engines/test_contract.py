@@ -254,8 +254,9 @@ def test_built_model_run_by_the_runner_equals_the_reference(
     for frame, array in zip(frames, inputs, strict=True):
         np.savez(frame, x=array)
 
-    done, folder = run_runner((*files, pack_runner(engine)), wheels, tiny, name, precision, frames)
+    every = (*files, pack_runner(engine))
 
+    done, folder = run_runner(every, wheels, tiny, name, precision, frames, kind="time")
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "result.json").read_text())
     assert len(result["model_ns"]) == 5
@@ -264,7 +265,12 @@ def test_built_model_run_by_the_runner_equals_the_reference(
     assert result["load_ns"] > 0
     assert result["memory_peak_bytes"] > 1 << 20
     assert result["versions"][name]
+
+    done, folder = run_runner(every, wheels, tiny, name, precision, frames)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "result.json").read_text())
     assert result["answers"] == [[], []]
+    assert len(result["outputs"]) == 2 * len(tiny.outputs)
     reference = onnxruntime.InferenceSession(
         str(tiny.onnx.path), providers=["CPUExecutionProvider"]
     )

@@ -62,7 +62,7 @@ def run(tmp_path, capsys):
             "engine": "test",
             "precision": "fp32",
             "knobs": {"threads": 3},
-            "kind": "bench",
+            "kind": "time",
             "frames": changes.pop("own_frames", paths),
             "plan": {**plan, **changes.pop("plan", {})},
             "output": str(tmp_path),
@@ -78,7 +78,7 @@ def run(tmp_path, capsys):
     return execute
 
 
-def test_bench_gives_samples_outputs_and_versions(run, tmp_path):
+def test_time_gives_samples_and_versions(run):
     status, result, _ = run()
     assert status == 0
     assert len(result["model_ns"]) == 4
@@ -87,9 +87,7 @@ def test_bench_gives_samples_outputs_and_versions(run, tmp_path):
     assert set(result["versions"]) == {"session", "numpy", "python", "steps"}
     assert result["versions"]["steps"] == "numpy"
     assert result["memory_peak_bytes"] > 1 << 20
-    second = result["outputs"][1]
-    assert (second["frame"], second["name"], second["shape"]) == (1, "y", [1, 2])
-    assert np.load(tmp_path / second["path"]).tolist() == [[2.0, 2.0]]
+    assert result["outputs"] == []
     # 2 inferred, 2 to warm up, 4 timed; 1 more to warm the whole way, 4 timed.
     assert Session.calls == 13
 
@@ -128,16 +126,19 @@ def test_made_file_that_is_gone_fails_the_run_in_words(run, tmp_path):
     assert printed.err.splitlines()[-1].startswith("cannot hand over")
 
 
-def test_infer_times_nothing(run):
+def test_infer_gives_outputs_and_times_nothing(run, tmp_path):
     status, result, _ = run(kind="infer")
     assert status == 0
+    second = result["outputs"][1]
+    assert (second["frame"], second["name"], second["shape"]) == (1, "y", [1, 2])
+    assert np.load(tmp_path / second["path"]).tolist() == [[2.0, 2.0]]
     assert result["model_ns"] == []
     assert Session.calls == 2
 
 
-def test_knobs_reach_the_session_and_threads_win(run):
-    run(threads=5)
-    assert Session.knobs["threads"] == 5
+def test_knobs_reach_the_session(run):
+    run(knobs={"threads": 5, "spinning": 0})
+    assert Session.knobs == {"threads": 5, "spinning": 0}
     run(knobs={})
     assert Session.knobs["threads"] == usable_cores()
 
@@ -178,7 +179,7 @@ def test_quantised_output_is_kept_as_floats_in_the_models_order(run, tmp_path):
         "preprocess": STEP,
         "postprocess": {"name": "classify", "parameters": {"top_k": 1}},
     }
-    status, result, _ = run(session, job=job)
+    status, result, _ = run(session, job=job, kind="infer")
     assert status == 0
     kept = np.load(tmp_path / result["outputs"][0]["path"])
     assert kept.dtype == np.float32
@@ -317,7 +318,7 @@ def test_output_that_is_not_the_models_fails_the_run(run, answer, words):
 
 def test_outputs_that_are_not_finite_are_reported(run):
     answer = {"y": np.array([[np.nan, 1]], np.float32)}
-    status, result, printed = run(type("Nan", (Session,), {"answer": answer}))
+    status, result, printed = run(type("Nan", (Session,), {"answer": answer}), kind="infer")
     assert status == 0
     assert result["outputs"][0]["non_finite"] == 1
     assert "NaN" in printed.err

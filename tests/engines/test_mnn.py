@@ -138,18 +138,14 @@ def test_runner_prints_events_alone_and_says_why_a_file_cannot_be_loaded(
     frame = tmp_path / "frame.npz"
     np.savez(frame, x=np.zeros(tiny.inputs[0].shape, np.float32))
 
-    done, _ = run_runner(
-        (*files, pack_runner(MNN)), pack.wheels, tiny, "mnn", "fp32", [frame], kind="infer"
-    )
+    done, _ = run_runner((*files, pack_runner(MNN)), pack.wheels, tiny, "mnn", "fp32", [frame])
     assert done.returncode == 0, done.stderr
     assert all("event" in json.loads(line) for line in done.stdout.splitlines())
 
     torn = tmp_path / "model.mnn"
     torn.write_bytes(b"torn")
     broken = tuple(replace(file, source=torn) for file in files)
-    done, _ = run_runner(
-        (*broken, pack_runner(MNN)), pack.wheels, tiny, "mnn", "fp32", [frame], kind="infer"
-    )
+    done, _ = run_runner((*broken, pack_runner(MNN)), pack.wheels, tiny, "mnn", "fp32", [frame])
     assert done.returncode == 1
     assert done.stdout == ""
     assert "loading the mnn fp32 model failed" in done.stderr.splitlines()[-1]

@@ -117,9 +117,7 @@ def run_once(run_runner, local_target, here, tmp_path):
         np.savez(frame, x=array)
         pack = resolve(NCNN.runtime(local_target, here), here, emit=ignore)
         every = (*files, pack_runner(NCNN))
-        done, folder = run_runner(
-            every, pack.wheels, model, "ncnn", precision, [frame], kind="infer", **changes
-        )
+        done, folder = run_runner(every, pack.wheels, model, "ncnn", precision, [frame], **changes)
         assert done.returncode == 0, done.stderr
         return np.load(folder / "out-0-0.npy")
 
