@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arm_program import SDOT
 
 from edgekit.board import user_mode
 from edgekit.board.emulated_cpu import _FEATURES_32, _FEATURES_V8_0, _FEATURES_V8_2
@@ -17,24 +18,6 @@ from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError
 
 pytestmark = [pytest.mark.board, pytest.mark.slow]
-
-# A whole program in one ELF segment: `sdot v0.4s, v1.16b, v2.16b`, then exit(0).
-# Source: Arm ARM C7.2 (SDOT), ELF for the Arm 64-bit architecture.
-_CODE = b"".join(
-    word.to_bytes(4, "little") for word in (0x4E829420, 0xD2800BA8, 0xD2800000, 0xD4000001)
-)
-_BASE = 0x400000
-SDOT = (
-    b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    + b"\x02\0\xb7\0\x01\0\0\0"
-    + (_BASE + 120).to_bytes(8, "little")
-    + (64).to_bytes(8, "little")
-    + bytes(8 + 4)
-    + b"\x40\0\x38\0\x01\0\0\0\0\0\0\0"
-    + b"\x01\0\0\0\x05\0\0\0"
-    + b"".join(n.to_bytes(8, "little") for n in (0, _BASE, _BASE, 136, 136, 0x1000))
-    + _CODE
-)
 
 
 def on(board, command, **options):
