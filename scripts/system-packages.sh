@@ -12,7 +12,7 @@ set -euo pipefail
 group=${1:?usage: $0 python|board|vulkan}
 case "$group" in
     python) packages=(python3 python3-venv) ;;
-    board) packages=(qemu-user-static binfmt-support mmdebstrap arch-test openssh-server openssh-client
+    board) packages=(qemu-user-static qemu-user binfmt-support mmdebstrap arch-test openssh-server openssh-client
         debian-archive-keyring ca-certificates) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
     *)

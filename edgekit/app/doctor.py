@@ -167,7 +167,7 @@ def _host_toolboxes() -> Iterator[Check]:
 
 def _host_boards() -> Iterator[Check]:
     from edgekit.board import privilege
-    from edgekit.board.requirements import requirements
+    from edgekit.board.requirements import counting_requirement, requirements
 
     needed = requirements()
     try:
@@ -183,6 +183,10 @@ def _host_boards() -> Iterator[Check]:
             yield Check(name, True, "found")
         else:
             yield Check(name, False, "missing", f"{as_root} {entry.install_command}".strip())
+    emulator = counting_requirement()
+    detail = "found" if emulator.present else f"missing; it takes {emulator.name}"
+    fix = None if emulator.present else f"{as_root} {emulator.install_command}".strip()
+    yield Check("virtual boards: counting instructions", True, detail, fix)
 
 
 def _device_target(facts: DeviceFacts, target: Target | None) -> Check:

@@ -49,6 +49,17 @@ def requirements() -> tuple[Requirement, ...]:
     return (*packages, mounted, *registered)
 
 
+def counting_requirement() -> Requirement:
+    """Tell whether the emulator is there that can count what a board's program executes.
+
+    A board is up without it. Recommended packages must stay away: the handlers of ``qemu-user``
+    cannot stand beside those of ``qemu-user-static``.
+    """
+    names = ("qemu-aarch64", "qemu-arm")
+    present = all(shutil.which(name, path=SYSTEM_PATH) for name in names)
+    return Requirement("qemu-user", present, "apt-get install --no-install-recommends -y qemu-user")
+
+
 def _packages(handlers_ready: bool) -> Iterator[tuple[str, bool]]:
     for package, programs in _PACKAGES.items():
         yield package, all(shutil.which(name, path=SYSTEM_PATH) for name in programs)

@@ -57,6 +57,11 @@ class RunningBoard:
     pid: int
     rootfs: Path
 
+    @property
+    def folder(self) -> Path:
+        """The board's own folder in the cache."""
+        return self.known_hosts.parent
+
 
 def up(
     target: Target,

@@ -104,6 +104,13 @@ def test_host_tells_what_virtual_boards_lack(monkeypatch):
     assert (check.fix or "").endswith("apt-get install -y mmdebstrap")
 
 
+def test_host_without_the_emulator_that_counts_is_told_and_well(monkeypatch):
+    monkeypatch.setattr("edgekit.board.requirements.SYSTEM_PATH", "/nowhere")
+    check = check_of(doctor.doctor_host(), "virtual boards: counting instructions")
+    assert check.ok
+    assert (check.fix or "").endswith("apt-get install --no-install-recommends -y qemu-user")
+
+
 def test_host_tells_a_mirror_that_is_no_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEKIT_MODEL_PATH", str(tmp_path / "absent"))
     check = check_of(doctor.doctor_host(), "model mirror")

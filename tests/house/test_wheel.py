@@ -67,3 +67,9 @@ def test_wheel_holds_the_steps_in_c_and_their_compilers_lock(installed, root):
     assert {file.suffix for file in sources} == {".c", ".h", ".txt"}
     for file in sources:
         assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
+
+
+def test_wheel_holds_what_virtual_boards_are_started_and_counted_with(installed, root):
+    for name in ("start_board.sh", "count_instructions.sh", "plugin/instructions.c"):
+        file = root / "edgekit" / "board" / name
+        assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
