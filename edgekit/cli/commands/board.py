@@ -1,4 +1,4 @@
-"""``edgekit board up|down|list|ssh``: virtual boards on this machine."""
+"""``edgekit board up|down|list|ssh|count``: virtual boards on this machine."""
 
 import click
 
@@ -63,6 +63,41 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 
     argv = [*user_mode.ssh_command(name), *command]
     os.execvp(argv[0], argv)  # noqa: S606 - the user's terminal becomes ssh's
+
+
+@board.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--env",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a variable of COMMAND's environment; may be given again.",
+)
+@click.option("--memory", is_flag=True, help="Count memory accesses and bytes too; slower.")
+@json_option
+def count(
+    name: str, command: tuple[str, ...], settings: tuple[str, ...], memory: bool, in_json: bool
+) -> None:
+    """Count the instructions that COMMAND executes on the virtual board NAME.
+
+    The same in every run, and no time: it ranks programs, it does not tell how fast one is.
+    Write -- before a COMMAND that has options of its own.
+    """
+    from edgekit.app.counting import count_on_board
+    from edgekit.cli.output import make_output
+    from edgekit.cli.views.counts import count_facts, count_table
+
+    for text in settings:
+        if not text.partition("=")[0] or "=" not in text:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--env")
+    environment = dict(text.split("=", 1) for text in settings)
+    with make_output(in_json=in_json) as output:
+        counted = count_on_board(
+            name, command, environment=environment, memory=memory, emit=output.emit
+        )
+        output.result(count_facts(counted), count_table(counted))
 
 
 COMMAND = board
