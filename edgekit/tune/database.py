@@ -31,7 +31,6 @@ _NUMBERS: Final = 1 << 40  # a row's number beyond is damage
 _HEADER_BYTES: Final = 100
 _JOURNALS: Final = (b"\1\1", b"\2\2")  # rollback journal, write-ahead log
 _SCHEMA_FORMATS: Final = tuple(number.to_bytes(4) for number in range(5))
-_VERSIONS: Final = 1000  # a schema's number beyond is damage
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -104,7 +103,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables in a file that has none."""
     for statement in SCHEMA:
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID + SCHEMA_VERSION}")
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
@@ -117,8 +116,8 @@ def check(connection: sqlite3.Connection) -> None:
     """
     if not _has_our_schema(connection):
         raise DamagedError("its tables are not those of edgekit")
-    if (version := _pragma(connection, "user_version")) != SCHEMA_VERSION:
-        raise DamagedError(f"its schema is said to be {version}")
+    if _version(connection) != SCHEMA_VERSION:
+        raise DamagedError("its header does not say which schema it has")
     (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise DamagedError(" ".join(str(verdict).split()))
@@ -133,9 +132,8 @@ def refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         UsageError: it is one.
     """
-    version = _pragma(connection, "user_version")
-    # A later schema has other tables: with ours, the number is what is damaged.
-    if SCHEMA_VERSION < version < _VERSIONS and not _has_our_schema(connection):
+    version = _version(connection)
+    if version is not None and version > SCHEMA_VERSION:
         raise UsageError(
             f"the tuning records at {path} have schema {version}; this edgekit knows "
             f"{SCHEMA_VERSION}",
@@ -175,6 +173,12 @@ def _has_tables(connection: sqlite3.Connection, path: Path) -> bool:
 def _has_our_schema(connection: sqlite3.Connection) -> bool:
     found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
     return {sql for (sql,) in found} == set(SCHEMA)
+
+
+def _version(connection: sqlite3.Connection) -> int | None:
+    """Return the schema's number, ``None`` where the header contradicts itself."""
+    version = _pragma(connection, "user_version")
+    return version if _pragma(connection, "application_id") == APPLICATION_ID + version else None
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -13,7 +13,7 @@ Trials belong to the scope above them. The last line tells a whole file from one
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TextIO
+from typing import IO, Any, Final
 
 from edgekit.core.errors import UsageError
 from edgekit.tune.record import Record, Scope
@@ -26,7 +26,7 @@ _FAULTS_TOLD: Final = 10
 _WORKLOAD_KEYS: Final = frozenset({"tvm", "structural_hash", "json"})
 
 
-def write(stream: TextIO, workloads: Iterable[Workload], trials: Iterable[Record]) -> int:
+def write(stream: IO[str], workloads: Iterable[Workload], trials: Iterable[Record]) -> int:
     """Write a whole file of lines; return how many trials.
 
     Args:
@@ -51,7 +51,7 @@ def write(stream: TextIO, workloads: Iterable[Workload], trials: Iterable[Record
     return counted["trials"]
 
 
-def read(stream: TextIO, name: str) -> tuple[Record | Workload, ...]:
+def read(stream: IO[str], name: str) -> tuple[Record | Workload, ...]:
     """Read a whole file of lines.
 
     Args:
@@ -67,13 +67,13 @@ def read(stream: TextIO, name: str) -> tuple[Record | Workload, ...]:
             reader.take(number, line)
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{name} is no text: {error.reason}",
+            f"{name} is no text, so no export of tuning records",
             hint="edgekit records merge takes a records.sqlite",
         ) from error
     return reader.finish()
 
 
-def _put(stream: TextIO, value: Mapping[str, object]) -> None:
+def _put(stream: IO[str], value: Mapping[str, object]) -> None:
     stream.write(json.dumps(value, separators=(",", ":")) + "\n")
 
 

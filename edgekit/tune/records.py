@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TextIO, TypeVar
+from typing import IO, Final, Self, TypeVar
 
 from edgekit.core.events import EventSink, ignore
 from edgekit.tune import record_lines, sources
@@ -183,20 +183,25 @@ class Records:
         found = sources.read_database(path, self.path, self._emit)
         return self._store.run(lambda held: insert(held, found))
 
-    def export(self, stream: TextIO, scopes: Sequence[Scope] | None = None) -> int:
-        """Write records as JSON lines; return how many trials.
+    def export(self, stream: IO[str], scopes: Sequence[Scope] | None = None) -> int:
+        """Write trials and their workloads as JSON lines; return how many trials.
 
         Args:
             stream: text that takes any character.
             scopes: whose records to write; ``None`` for all.
         """
         listed = [each.scope for each in self.scopes()] if scopes is None else scopes
-        versions = dict.fromkeys(scope.tvm for scope in listed)
-        held = (each for tvm in versions for each in self.workloads(tvm))
+        wanted = {(scope.tvm, t.structural_hash) for scope in listed for t in self.tasks(scope)}
+        held = (
+            each
+            for tvm in dict.fromkeys(scope.tvm for scope in listed)
+            for each in self.workloads(tvm)
+            if (tvm, each.structural_hash) in wanted
+        )
         trials = (each for scope in listed for each in self.trials(scope))
         return record_lines.write(stream, held, trials)
 
-    def import_(self, stream: TextIO, name: str = "the stream") -> int:
+    def import_(self, stream: IO[str], name: str = "the stream") -> int:
         """Take over what :meth:`export` wrote, all of it or nothing.
 
         Args:

@@ -16,7 +16,8 @@ from typing import Any, Final
 from edgekit.tune.record import Record, Scope
 
 SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x65646B74  # "edkt"
+# The schema's number stands in the header twice: one flipped bit makes no file of the future.
+APPLICATION_ID: Final = 0x65640000  # "ed", to which the schema's number is added
 PAGE_BYTES: Final = 4096
 
 # The trace comes last: a ranking reads the front of a row and leaves its overflow pages alone.

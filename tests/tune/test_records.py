@@ -189,7 +189,9 @@ def test_fingerprint_that_cannot_be_is_refused(wrong):
 def test_newer_schema_is_refused_and_left_alone(path):
     path.parent.mkdir()
     connection = sqlite3.connect(path)
-    connection.executescript("CREATE TABLE trial (id); PRAGMA user_version=2")
+    connection.executescript(
+        "CREATE TABLE trial (id); PRAGMA user_version=2; PRAGMA application_id=0x65640002"
+    )
     connection.close()
     before = path.read_bytes()
     with open_records(path) as records, pytest.raises(UsageError, match="schema 2") as caught:
