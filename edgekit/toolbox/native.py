@@ -20,17 +20,14 @@ from edgekit.core.errors import ToolboxError
 from edgekit.core.events import EventSink, Note
 from edgekit.toolbox.environments import environment, lock_sha256
 from edgekit.toolbox.process import last_lines, new_log, run_logged
+from edgekit.toolbox.toolchains import TRIPLES, zig_target
 
 COMPILER: Final = ToolboxSpec("zig", ">=3.11,<3.15", Path(__file__).with_name("zig.txt"))
 
 _TIMEOUT_S: Final = 600.0
-_TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
-    "aarch64": ("-target", "aarch64-linux-gnu"),
-    # 32-bit ARM divides integers in a function of the compiler's own library, which -nostdlib
-    # leaves out unless it is named after it.
-    "armv7l": ("-target", "arm-linux-gnueabihf", "-rtlib=compiler-rt"),
-    "x86_64": ("-target", "x86_64-linux-gnu"),
-}
+# 32-bit ARM divides integers in a function of the compiler's own library, which -nostdlib
+# leaves out unless it is named after it.
+_MORE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {"armv7l": ("-rtlib=compiler-rt",)}
 _FLAGS: Final = (
     *("-std=c99", "-O3", "-shared", "-fPIC", "-s", "-ffreestanding", "-nostdlib"),
     # A multiplication and an addition in one step would round once less than NumPy.
@@ -62,10 +59,10 @@ def native_steps(
     Raises:
         OSError: the sources cannot be read or the cache not written.
     """
-    if machine not in _TARGETS:
+    if machine not in TRIPLES:
         return None
     sources = _sources()
-    flags = (*_FLAGS, *_TARGETS[machine])
+    flags = (*_FLAGS, *zig_target(machine), *_MORE_FLAGS.get(machine, ()))
     contents = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
     key = json.dumps([flags, contents, lock_sha256(compiler)], sort_keys=True)
     root = cache_root() / "native"
