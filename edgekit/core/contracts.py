@@ -58,6 +58,21 @@ class ToolboxSpec:
 
 
 @dataclass(frozen=True)
+class Excerpt:
+    """Single files of a package, where a board needs no more of it: libraries, no Python.
+
+    Attributes:
+        package: name from the runtime's requirement file.
+        python: a Python for which there is a wheel; the board's own does not matter.
+        files: their paths in the wheel.
+    """
+
+    package: str
+    python: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RuntimeSpec:
     """What must be importable on the board for an engine's runner to run.
 

@@ -5,13 +5,14 @@ import json
 import re
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from edgekit.catalog.cache import ContentStore, KeyedCache, cache_root, write_atomically
 from edgekit.core.bundle import BundleFile, RuntimePack
-from edgekit.core.contracts import RuntimeSpec
+from edgekit.core.contracts import Excerpt, RuntimeSpec
 from edgekit.core.errors import ToolboxError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
 from edgekit.core.target import DeviceFacts
@@ -22,6 +23,7 @@ from edgekit.toolbox.requirements import Pin, python_tuple, select
 _LAYOUT: Final = 1
 _TIMEOUT_S: Final = 1800.0
 _LIST: Final = "wheels.json"
+_OLDEST_MOMENT: Final = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
 # Legacy names of manylinux policies, by the glibc they ask for. Source: PEP 600.
 _LEGACY: Final = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 # Oldest glibc that a policy for the machine may name. Source: PEP 599 and PEP 571.
@@ -79,11 +81,14 @@ def resolve(spec: RuntimeSpec, facts: DeviceFacts, *, emit: EventSink) -> Runtim
 def _wheels(
     spec: RuntimeSpec, facts: DeviceFacts, step: str, emit: EventSink
 ) -> tuple[tuple[BundleFile, ...], bool]:
-    if not spec.packages:
+    if not spec.packages and not spec.excerpts:
         return (), True
     board = _Board(spec, facts)
     cache = KeyedCache(cache_root() / "wheels")
-    key = json.dumps([*(pin.line for pin in board.pins), board.python, *board.platforms])
+    facts_of_key: list[object] = [*(pin.line for pin in board.pins), board.python, *board.platforms]
+    for excerpt in spec.excerpts:
+        facts_of_key += [board.pin_of(excerpt).line, excerpt.python, excerpt.files]
+    key = json.dumps(facts_of_key)
     held = cache.get(key)
     if held is not None:
         wheels = _read(held)
@@ -94,10 +99,14 @@ def _wheels(
     def fill(folder: Path) -> None:
         log = new_log(cache_root() / "logs", f"wheels-{spec.requirements.parent.name}")
         entries = []
-        for done, pin in enumerate(board.pins):
-            emit(StepProgress(step, done, len(board.pins), "wheels"))
+        whole = [(pin, board.python, None) for pin in board.pins]
+        parts = [(board.pin_of(item), python_tuple(item.python), item) for item in spec.excerpts]
+        for done, (pin, python, excerpt) in enumerate([*whole, *parts]):
+            emit(StepProgress(step, done, len(whole) + len(parts), "wheels"))
             with tempfile.TemporaryDirectory(prefix="edgekit-wheels-") as scratch:
-                wheel = board.download(pin, Path(scratch), log)
+                wheel = board.download(pin, python, Path(scratch), log)
+                if excerpt is not None:
+                    wheel = excerpt_of(wheel, excerpt.files)
                 content = ContentStore().add_file(wheel)
                 entries.append([wheel.name, content.sha256, content.size_bytes])
         write_atomically(folder / _LIST, json.dumps(entries).encode())
@@ -107,6 +116,26 @@ def _wheels(
     if wheels is None:
         raise ToolboxError(f"the wheels that were just fetched to {folder} cannot be read back")
     return wheels, False
+
+
+def excerpt_of(wheel: Path, files: Sequence[str]) -> Path:
+    """Write some of a wheel's files into a zip beside it, equal files to equal bytes.
+
+    Raises:
+        ToolboxError: the wheel does not hold one of them.
+    """
+    excerpt = wheel.with_name(f"{'-'.join(wheel.stem.split('-')[:2])}-excerpt.zip")
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(excerpt, "w") as made:
+        for name in sorted(files):
+            try:
+                data, mode = source.read(name), source.getinfo(name).external_attr
+            except KeyError as error:
+                raise ToolboxError(f"{wheel.name} holds no {name}") from error
+            # Stored, not deflated: zlib's output differs among its builds.
+            info = zipfile.ZipInfo(name, _OLDEST_MOMENT)
+            info.create_system, info.external_attr = 3, mode  # 3: Unix, whatever the host is
+            made.writestr(info, data)
+    return excerpt
 
 
 class _Board:
@@ -119,32 +148,39 @@ class _Board:
                 hint="use an image with glibc, such as Debian, Ubuntu or Armbian",
             )
         self._facts = facts
+        self._requirements = spec.requirements
         self.python = python_tuple(spec.python.version)
         self.platforms = platform_tags(facts.machine, python_tuple(facts.libc_version))
         self.pins = select(spec.requirements, spec.packages, spec.python.version)
 
-    def download(self, pin: Pin, folder: Path, log: Path) -> Path:
-        """Fetch the one wheel of ``pin`` that fits the device."""
+    def pin_of(self, excerpt: Excerpt) -> Pin:
+        """Return what is locked of a package that is fetched in part."""
+        (pin,) = select(self._requirements, (excerpt.package,), excerpt.python)
+        return pin
+
+    def download(self, pin: Pin, python: tuple[int, int], folder: Path, log: Path) -> Path:
+        """Fetch the one wheel of ``pin`` that fits the device and a Python."""
         requirement = folder / "wanted.txt"
         requirement.write_text(pin.line + "\n", encoding="utf-8")
         start = _size(log)
         try:
-            status = run_logged(self._command(requirement, folder), log, timeout_s=_TIMEOUT_S)
+            command = self._command(requirement, python, folder)
+            status = run_logged(command, log, timeout_s=_TIMEOUT_S)
         except (TimeoutError, OSError) as error:
             raise ToolboxError(
                 f"{pin} could not be fetched: {error}", hint=f"log: {log}"
             ) from error
         if status != 0:
-            raise self._failure(pin, log, start)
+            raise self._failure(pin, python, log, start)
         found = list(folder.glob("*.whl"))
         if len(found) != 1:
             raise ToolboxError(f"pip fetched {len(found)} wheels for {pin}", hint=f"log: {log}")
         return found[0]
 
-    def _command(self, requirement: Path, folder: Path) -> Sequence[str]:
-        major, minor = self.python
+    def _command(self, requirement: Path, python: tuple[int, int], folder: Path) -> Sequence[str]:
+        major, minor = python
         # Python 3.7 and older mark their ABI with an m.
-        abi = f"cp{major}{minor}m" if self.python < (3, 8) else f"cp{major}{minor}"
+        abi = f"cp{major}{minor}m" if python < (3, 8) else f"cp{major}{minor}"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
         command += ["--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
         # Without a retry pip does not say that it could not connect, only that nothing matched.
@@ -154,12 +190,12 @@ class _Board:
         command += [f"--platform={tag}" for tag in self.platforms]
         return [*command, f"--dest={folder}", f"--requirement={requirement}"]
 
-    def _failure(self, pin: Pin, log: Path, start: int) -> ToolboxError:
+    def _failure(self, pin: Pin, python: tuple[int, int], log: Path, start: int) -> ToolboxError:
         with log.open("rb") as stream:
             stream.seek(start)
             said = stream.read().decode(errors="replace")
         device = (
-            f"Python {self.python[0]}.{self.python[1]}, glibc {self._facts.libc_version} "
+            f"Python {python[0]}.{python[1]}, glibc {self._facts.libc_version} "
             f"and {self._facts.machine}"
         )
         if _NO_WHEEL.search(said) and not _NO_NETWORK.search(said):
