@@ -1,4 +1,7 @@
-"""Where targets and recipes stand: the user's own folders first, then edgekit's."""
+"""Where targets and recipes stand: the user's own folders first, then edgekit's.
+
+What is compiled for boards (``cross``) is edgekit's alone.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +13,7 @@ from edgekit.core.names import is_name, unknown_name
 Kind = Literal["targets", "recipes"]
 
 
-def builtin_folder(kind: Kind) -> Path:
+def builtin_folder(kind: Kind | Literal["cross"]) -> Path:
     """Return edgekit's own folder: in the wheel's data, or at the root of a source checkout."""
     package = Path(edgekit.__file__).resolve().parent
     packed = package / "data" / kind

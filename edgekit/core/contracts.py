@@ -84,6 +84,7 @@ class RuntimeSpec:
         first_load_s: seconds that a model's first load may take where the board itself ends its
             build; what it makes then is kept and sent to identical boards (``made`` in
             ``edgekit.onboard.harness``). 0: nothing is made there.
+        excerpts: what is fetched in part; it lands where the whole package would.
     """
 
     python: PythonFacts
@@ -91,6 +92,7 @@ class RuntimeSpec:
     packages: tuple[str, ...]
     system_packages: tuple[str, ...] = ()
     first_load_s: float = 0.0
+    excerpts: tuple[Excerpt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,28 @@ class BuildJob(Protocol):
     @property
     def scratch(self) -> Path:
         """Empty folder that is thrown away afterwards."""
+
+    @property
+    def sources(self) -> Path | None:
+        """The folder ``cross/runners/<engine>``, where there is one."""
+
+    def note(self, text: str) -> None:
+        """Have the user told something, at this build and whenever it is taken from the cache."""
+
+    def compile(
+        self, architecture: str, output: Path, arguments: Sequence[str], *, glibc: str
+    ) -> None:
+        """Compile or link C for a board (``edgekit.toolbox.toolchains``).
+
+        Args:
+            architecture: of the board's userland.
+            output: file to make.
+            arguments: of the compiler, without ``-o``.
+            glibc: the oldest that the board may have.
+
+        Raises:
+            RuntimeError: no compiler, it failed, or what it makes asks for a newer glibc.
+        """
 
     def run(self, command: Sequence[str]) -> str:
         """Run a command in ``scratch``; return what it printed.

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
+from edgekit.catalog.folders import builtin_folder
 from edgekit.core.bundle import BundleFile
 from edgekit.core.contracts import Engine
 from edgekit.core.errors import BuildError
-from edgekit.core.events import EventSink, StepFinished, StepStarted
+from edgekit.core.events import EventSink, Note, StepFinished, StepStarted
 from edgekit.core.model import Model
 from edgekit.core.names import Precision
 from edgekit.core.quantisation import Int8
@@ -23,6 +24,7 @@ from edgekit.toolbox.process import last_lines, new_log, run_logged
 
 _RUN_BUILD: Final = Path(__file__).with_name("run_build.py")
 _RANGES: Final = Path(__file__).with_name("ranges.py")
+_TOOLCHAINS: Final = Path(__file__).with_name("toolchains.py")
 _TIMEOUT_S: Final = 3600.0
 
 
@@ -77,8 +79,9 @@ def build(
     cache = KeyedCache(cache_root() / "builds")
     held = cache.get(key)
     files = _read(held) if held is not None else None
-    if files is not None:
+    if held is not None and files is not None:
         emit(StepFinished(step, "cached"))
+        _tell(held, emit)
         return files
     if held is not None:
         cache.discard(key)  # damaged: something outside edgekit changed it
@@ -96,6 +99,7 @@ def build(
         emit(StepFinished(step, "failed", ok=False))
         raise
     emit(StepFinished(step, f"{sum(file.size_bytes for file in files) / 1e6:.1f} MB"))
+    _tell(folder, emit)
     return files
 
 
@@ -115,6 +119,7 @@ class _Work:
     def job(self, output: Path, scratch: Path) -> Mapping[str, Any]:
         """Return the job for ``run_build.py``."""
         samples = self.int8.calibration.inputs if self.int8 else ()
+        sources = _sources(self.engine)
         return {
             "script": str(self.engine.build_script),
             "model": str(self.model.onnx.path),
@@ -122,6 +127,7 @@ class _Work:
             "settings": json.loads(self.settings),
             "quantisation": self.int8.quantisation.as_json() if self.int8 else None,
             "samples": {name: str(file.path) for name, file in samples},
+            "sources": str(sources) if sources else None,
             "inputs": [asdict(spec) for spec in self.model.inputs],
             "outputs": [asdict(spec) for spec in self.model.outputs],
             "output": str(output),
@@ -207,10 +213,24 @@ def _read(folder: Path) -> tuple[BundleFile, ...] | None:
     return tuple(files)
 
 
+def _tell(folder: Path, emit: EventSink) -> None:
+    """Pass on what the build had to say, cached or not."""
+    for text in (_result(folder) or {}).get("notes", ()):
+        emit(Note(text))
+
+
 def _scripts(engine: Engine) -> tuple[Path, ...]:
     """Everything of ours that decides what comes out: an engine's build may have neighbours."""
     own = sorted(engine.build_script.parent.glob("build*.py"))
-    return (*own, _RUN_BUILD, _RANGES)
+    sources = _sources(engine)
+    compiled = (_TOOLCHAINS, *sorted(sources.iterdir())) if sources else ()
+    return (*own, _RUN_BUILD, _RANGES, *compiled)
+
+
+def _sources(engine: Engine) -> Path | None:
+    """Return the folder with what the engine's build compiles for the board, if it has any."""
+    folder = builtin_folder("cross") / "runners" / engine.name
+    return folder if folder.is_dir() else None
 
 
 def _digest(path: Path) -> str:

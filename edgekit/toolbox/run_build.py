@@ -6,7 +6,7 @@ Python 3.10 and newer. Standard library only, and NumPy and ONNX Runtime where a
 itself; edgekit is not importable here. The job names everything; ``result.json`` beside it says
 what came out::
 
-    {"files": [{"path", "sha256", "size_bytes"}], "versions": {"ncnn": "..."}}
+    {"files": [{"path", "sha256", "size_bytes"}], "versions": {"ncnn": "..."}, "notes": ["..."]}
     {"error": "what went wrong, in one line"}
 """
 
@@ -62,6 +62,24 @@ class Job:
     scratch: Path
     quantisation: Quantisation | None = None
     sample_files: Mapping[str, Path] = field(default_factory=dict)
+    sources: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Have the user told something that every build like this one means."""
+        print(text, flush=True)  # noqa: T201 - standard output is the build's log
+        self.notes.append(text)
+
+    def compile(
+        self, architecture: str, output: Path, arguments: Sequence[str], *, glibc: str
+    ) -> None:
+        """Compile or link C for a board."""
+        module = _load(Path(__file__).with_name("toolchains.py"))
+        found = module.toolchains(architecture, glibc)
+        if not found:
+            how = module.how_to_install(architecture)
+            raise RuntimeError(f"no C compiler for {architecture} is here: {how}")
+        module.compile_with(found, output, arguments, glibc=glibc, run=self.run)
 
     def samples(self) -> Iterator[dict[str, Any]]:
         """Give the calibration samples one after the other, by the inputs' names."""
@@ -195,6 +213,7 @@ def main() -> int:
         scratch=Path(raw["scratch"]),
         quantisation=_quantisation(raw["quantisation"]),
         sample_files={name: Path(path) for name, path in raw["samples"].items()},
+        sources=Path(raw["sources"]) if raw["sources"] else None,
     )
     result: dict[str, Any]
     try:
@@ -202,7 +221,7 @@ def main() -> int:
         files = _files(job.output)
         if not files:
             raise RuntimeError("the build ended without an error and left no file")  # noqa: TRY301 - one handler for all
-        result = {"files": files, "versions": _versions()}
+        result = {"files": files, "versions": _versions(), "notes": job.notes}
     except Exception as error:  # noqa: BLE001 - the process border: a fault becomes a result
         traceback.print_exc()
         result = {"error": str(error).strip() or type(error).__name__}

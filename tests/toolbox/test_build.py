@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from edgekit.core.errors import BuildError
-from edgekit.core.events import StepFinished, ignore
+from edgekit.core.events import Note, StepFinished, ignore
 from edgekit.toolbox.build import build
 
 pytestmark = pytest.mark.toolbox
@@ -27,6 +27,27 @@ def test_second_build_starts_no_process(engine, model, target, monkeypatch):
     events = []
     assert build(engine(WRITE), model, "fp32", target, emit=events.append) == made
     assert events[-1] == StepFinished("build:onnxruntime:fp32", "cached")
+
+
+def test_note_is_told_at_the_build_and_from_the_cache(engine, model, target):
+    loud = engine(f"{WRITE}\njob.note('half of it is slow')")
+    for _ in range(2):
+        events = []
+        build(loud, model, "fp32", target, emit=events.append)
+        assert events[-1] == Note("half of it is slow")
+
+
+def test_sources_for_the_board_are_given_and_decide(engine, model, target, tmp_path, monkeypatch):
+    source = tmp_path / "cross" / "runners" / "onnxruntime" / "a.c"
+    source.parent.mkdir(parents=True)
+    source.write_text("one")
+    monkeypatch.setattr("edgekit.toolbox.build.builtin_folder", lambda name: tmp_path / name)
+    body = "(job.output / 'm').write_bytes((job.sources / 'a.c').read_bytes())"
+    (first,) = build(engine(body), model, "fp32", target, emit=ignore)
+    assert first.source.read_bytes() == b"one"
+    source.write_text("other")
+    (second,) = build(engine(body), model, "fp32", target, emit=ignore)
+    assert second.source.read_bytes() == b"other"
 
 
 @pytest.mark.parametrize("what", ["precision", "settings", "script"])
