@@ -132,6 +132,19 @@ HOST = {
         "protobuf==7.36.2",
         "typing-extensions==4.16.0",
     ),
+    # Both parts of TVM in these versions only: with a newer tvm-ffi, tuning records cannot be
+    # written. ziglang compiles and links for boards.
+    "tvm": (
+        "apache-tvm==0.27.0.post1",
+        "apache-tvm-ffi==0.1.14.post1",
+        "ml-dtypes==0.6.0",
+        "numpy==2.4.6",
+        "onnx==1.23.2",
+        "onnxruntime==1.31.1",
+        "protobuf==7.36.2",
+        "typing-extensions==4.16.0",
+        "ziglang==0.17.1",
+    ),
     # Without PyTorch, which build.py says why it can be without; the toolkit takes onnx up to
     # 1.18 and setuptools before 81 (pkg_resources).
     "rknn": (
@@ -164,10 +177,14 @@ BOARD = {
     # TensorRT itself comes with JetPack.
     "tensorrt": ("numpy",),
     "tflite": ("ai-edge-litert", "tflite-runtime", "numpy"),
+    # Of TVM libraries alone are taken, which suit any Python.
+    "tvm": ("apache-tvm==0.27.0.post1", "apache-tvm-ffi==0.1.14.post1", "numpy"),
 }
 # Packages that have wheels for some Pythons only.
 SERVED = {
     "ai-edge-litert": ("3.9", "3.14"),
+    "apache-tvm==0.27.0.post1": ("3.12", "3.12"),
+    "apache-tvm-ffi==0.1.14.post1": ("3.12", "3.12"),
     "numpy<2": ("3.8", "3.10"),
     "openvino": ("3.8", "3.14"),
     "paddlelite==2.13rc0": ("3.8", "3.10"),

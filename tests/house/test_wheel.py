@@ -73,3 +73,11 @@ def test_wheel_holds_what_virtual_boards_are_started_and_counted_with(installed,
     for name in ("start_board.sh", "count_instructions.sh", "plugin/instructions.c"):
         file = root / "edgekit" / "board" / name
         assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
+
+
+def test_wheel_holds_what_is_compiled_for_boards(installed, root):
+    sources = [file for file in root.glob("cross/**/*") if file.is_file()]
+    assert any(file.name == "session.c" for file in sources)
+    for file in sources:
+        packed = installed / "edgekit" / "data" / file.relative_to(root)
+        assert packed.read_bytes() == file.read_bytes()

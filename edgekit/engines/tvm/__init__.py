@@ -1,0 +1,111 @@
+"""TVM: compiles the model itself into machine code for one kind of CPU.
+
+The board needs a library of TVM's runtime and one of its function interface, 5 MB together, and
+no Python: what of their wheels is Python stays on the host.
+
+Without tuning records the code is plain loops, many times slower than any other engine's.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from edgekit.core.contracts import Excerpt, RuntimeSpec, ToolboxSpec, Unsupported
+from edgekit.core.knobs import Knob
+from edgekit.core.model import Model, TensorSpec
+from edgekit.core.names import EngineName, Precision
+from edgekit.core.quantisation import CalibrationMethod
+from edgekit.core.target import DeviceFacts, Target
+from edgekit.engines.operators import lacking
+from edgekit.engines.pythons import Version, newest, no_glibc, no_python
+from edgekit.engines.tvm.cpu import GLIBC, description
+
+_FOLDER: Final = Path(__file__).parent
+# What board.txt has NumPy for.
+_OLDEST: Final[Version] = (3, 6)
+_LATEST: Final[Version] = (3, 14)
+# The runtime is C and C++: a wheel for one Python serves boards with any.
+_WHEELS_PYTHON: Final = "3.12"
+_LIBRARIES: Final = (
+    Excerpt("apache-tvm-ffi", _WHEELS_PYTHON, ("tvm_ffi/lib/libtvm_ffi.so",)),
+    Excerpt("apache-tvm", _WHEELS_PYTHON, ("tvm/lib/libtvm_runtime.so",)),
+)
+_DTYPES: Final = frozenset({"float32", "int32", "int64", "uint8", "int8", "bool"})
+
+
+class Tvm:
+    """TVM on the CPU, in float32."""
+
+    name: EngineName = "tvm"
+    precisions: tuple[Precision, ...] = ("fp32",)
+    methods: tuple[CalibrationMethod, ...] = ()
+    mixes = False
+    toolbox = ToolboxSpec("tvm", ">=3.11,<3.15", _FOLDER / "host.txt")
+    build_script = _FOLDER / "build.py"
+    runner_module = "edgekit.engines.tvm.runner"
+
+    def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
+        """Refuse 32-bit boards, odd inputs and unknown operators."""
+        del precision
+        return _no_runtime(target.architecture) or _odd_input(model.inputs) or lacking(model, "tvm")
+
+    def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
+        """Take the newest Python that has NumPy; TVM's own libraries do not depend on it."""
+        del target
+        refusal = _no_runtime(facts.machine) or no_glibc(self.name, facts) or _old_glibc(facts)
+        if refusal is not None:
+            return refusal
+        python = newest(facts.pythons, _OLDEST, _LATEST)
+        if python is None:
+            return no_python(self.name, facts, _OLDEST, _LATEST)
+        return RuntimeSpec(python, _FOLDER / "board.txt", ("numpy",), excerpts=_LIBRARIES)
+
+    def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
+        """Nothing yet: what there is to turn is turned by tuning, before the build."""
+        del precision, target, facts
+        return ()
+
+    def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
+        """The CPU decides: the code is made for it."""
+        del model, precision
+        settings = {
+            "architecture": target.architecture,
+            "cpu": description(target),
+            "glibc": GLIBC,
+        }
+        return json.dumps(settings, sort_keys=True)
+
+
+def _no_runtime(machine: str) -> Unsupported | None:
+    if machine in {"aarch64", "x86_64"}:
+        return None
+    return Unsupported(
+        f"no wheel of TVM's runtime exists for {machine}, and without its sources "
+        "(TVM_SOURCE) there is nothing to build one from",
+        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
+    )
+
+
+def _old_glibc(facts: DeviceFacts) -> Unsupported | None:
+    if _numbers(facts.libc_version) >= _numbers(GLIBC):
+        return None
+    return Unsupported(
+        f"TVM's runtime needs glibc {GLIBC}; the device has {facts.libc_version or 'none'}",
+        hint="use a newer image: Ubuntu 18.04 and Debian 10 have it",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _odd_input(inputs: tuple[TensorSpec, ...]) -> Unsupported | None:
+    for spec in inputs:
+        if spec.dtype not in _DTYPES:
+            return Unsupported(
+                f"tvm takes no {spec.dtype} input, as {spec} is", hint="try --engine onnxruntime"
+            )
+    return None
+
+
+ENGINE: Final = Tvm()

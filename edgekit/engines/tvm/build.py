@@ -1,0 +1,96 @@
+"""ONNX to a library of machine code, linked for the board; checked where this machine runs it.
+
+Runs inside the toolbox.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.core.contracts import BuildJob
+
+    from .build_pipeline import Compiled
+
+# Shares of an output's largest value.
+_TOLERANCE = {"fp32": 1e-3}
+_WORST = 3
+
+
+def build(job: "BuildJob") -> None:
+    """Write ``model.so``, ``libsession.so`` and ``model.json``."""
+    # They import what only the toolbox has.
+    from .build_pipeline import VERSION, compile_model, import_model, make_target, objects
+
+    target = make_target(job.settings["cpu"])
+    compiled = compile_model(import_model(job.model, target), target)
+    code = objects(compiled.executable, job.scratch)
+    _link(job, job.output / "model.so", [str(path) for path in code])
+    _session(job)
+    facts = {
+        "tvm": importlib.metadata.version("apache-tvm"),
+        "pipeline": VERSION,
+        "target": str(target),
+        "tasks": len(compiled.tasks),
+        "untuned": len(compiled.untuned),
+    }
+    text = json.dumps(facts, sort_keys=True)
+    (job.output / "model.json").write_text(text, encoding="utf-8")
+    # What is made for another architecture is judged on the board.
+    if job.settings["architecture"] == platform.machine():
+        job.verify(_Net(job, job.output / "model.so").infer, tolerance=_TOLERANCE[job.precision])
+    _tell_untuned(job, compiled)
+
+
+def _link(job: "BuildJob", output: Path, arguments: list[str]) -> None:
+    job.compile(
+        job.settings["architecture"],
+        output,
+        ["-shared", "-fPIC", *arguments],
+        glibc=job.settings["glibc"],
+    )
+
+
+def _session(job: "BuildJob") -> None:
+    """Compile what loads and runs the model on the board."""
+    import tvm_ffi
+
+    if job.sources is None:
+        raise RuntimeError("edgekit's own sources for the board (cross/runners/tvm) are missing")
+    include = tvm_ffi.libinfo.find_include_path()
+    flags = ["-std=c11", "-O2", "-fvisibility=hidden", "-s", "-Wall", "-Wextra", f"-I{include}"]
+    _link(job, job.output / "libsession.so", [*flags, str(job.sources / "session.c"), "-ldl"])
+
+
+class _Net:
+    """The library under TVM's own Python."""
+
+    def __init__(self, job: "BuildJob", file: Path) -> None:
+        import tvm
+        from tvm import relax
+
+        self._tvm = tvm
+        self._inputs = [spec.name for spec in job.inputs]
+        self._outputs = [spec.name for spec in job.outputs]
+        self._main = relax.VirtualMachine(tvm.runtime.load_module(str(file)), tvm.cpu())["main"]
+
+    def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Infer once."""
+        found = self._main(*(self._tvm.runtime.tensor(inputs[name]) for name in self._inputs))
+        values = [found] if hasattr(found, "numpy") else list(found)
+        return {name: value.numpy() for name, value in zip(self._outputs, values, strict=True)}
+
+
+def _tell_untuned(job: "BuildJob", compiled: "Compiled") -> None:
+    count = len(compiled.untuned)
+    if not count:
+        return
+    worst = ", ".join(task.name for task in compiled.untuned[:_WORST])
+    job.note(
+        f"tvm {job.precision}: {count} of {len(compiled.tasks)} tasks have no tuning record and "
+        f"run as plain loops, {compiled.untuned_share:.0%} of the arithmetic; the costliest: "
+        f"{worst}"
+    )

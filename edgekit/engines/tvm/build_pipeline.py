@@ -1,0 +1,238 @@
+"""ONNX to machine code with TVM: import, tuning tasks, records applied, code.
+
+Runs inside the toolbox, for the build and for tuning alike: records fit only the very same
+fused functions. Whatever changes what :func:`import_model` gives must count ``VERSION`` up.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# TVM has no types where this is checked.
+IRModule = Any
+Target = Any
+Database = Any  # tvm.s_tir.meta_schedule.Database
+Executable = Any
+Expression = Any
+
+VERSION = 1
+
+_SIX = 6.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fused function of a model that can be tuned.
+
+    Attributes:
+        name: TVM's, such as ``fused_conv2d_add_sigmoid``; another model may mean another by it.
+        key: structural hash of the function: equal functions have equal keys.
+        count: how often the model calls it.
+        flops: of one call; 0 for what only moves data.
+    """
+
+    name: str
+    key: str
+    count: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Machine code, not yet linked.
+
+    Attributes:
+        executable: TVM's; :func:`objects` writes it out.
+        tasks: all functions that can be tuned.
+        untuned: those for which there was no record: they are plain loops.
+    """
+
+    executable: Executable
+    tasks: tuple[Task, ...]
+    untuned: tuple[Task, ...]
+
+    @property
+    def untuned_share(self) -> float:
+        """Share of the model's arithmetic that is done without a record, 0 to 1."""
+        return _work(self.untuned) / max(_work(self.tasks), 1.0)
+
+
+def make_target(description: Mapping[str, Any]) -> Target:
+    """Return TVM's target; an ``mcpu`` of ``native`` becomes the CPU that this runs on."""
+    import tvm
+
+    found = dict(description)
+    if found.get("mcpu") == "native":
+        codegen = tvm.target.codegen
+        found["mcpu"] = codegen.llvm_get_system_cpu()
+    return tvm.target.Target(found)
+
+
+def import_model(onnx_file: Path, target: Target) -> IRModule:
+    """Return a model as fused functions, ready for tuning or to be compiled.
+
+    Convolutions are laid out NHWC where all of the model can follow; weights are marked so that
+    tuning may lay them out anew.
+
+    Raises:
+        RuntimeError: the front end cannot import an operator, which is named with its node.
+    """
+    import onnx
+    import tvm
+    from tvm.relax.frontend.onnx import from_onnx
+
+    model = onnx.load(str(onnx_file))
+    with _plain_clip():
+        module = from_onnx(model)
+    for layout in ({"relax.nn.conv2d": ["NHWC", "HWIO"]}, None):
+        try:
+            with target:
+                return tvm.transform.Sequential(_passes(layout))(module)
+        except tvm.error.InternalError:
+            # ConvertLayout knows not every operator: the layout stays ONNX's then.
+            if layout is None:
+                raise
+    raise AssertionError
+
+
+def _passes(layout: Mapping[str, Sequence[str]] | None) -> list[Any]:
+    from tvm import relax
+
+    passes = relax.transform
+    return [
+        passes.Normalize(),
+        passes.DecomposeOpsForInference(),
+        passes.CanonicalizeBindings(),
+        *((passes.ConvertLayout(layout), passes.Normalize()) if layout else ()),
+        passes.FoldConstant(),
+        relax.get_pipeline("zero"),
+        passes.AttachAttrLayoutFreeBuffers(),
+    ]
+
+
+def tasks_of(module: IRModule, target: Target) -> tuple[tuple[Task, IRModule], ...]:
+    """Return the functions that can be tuned, each as MetaSchedule wants it, the costliest first.
+
+    Equal functions are one task.
+    """
+    import tvm_ffi
+    from tvm.s_tir.analysis import estimate_tir_flops
+    from tvm.s_tir.meta_schedule.relax_integration import extract_tasks
+
+    found = []
+    for extracted in extract_tasks(module, target):
+        (function,) = extracted.dispatched
+        task = Task(
+            str(extracted.task_name),
+            f"{tvm_ffi.structural_hash(function) & 0xFFFFFFFFFFFFFFFF:016x}",
+            int(extracted.weight),
+            float(estimate_tir_flops(function)),
+        )
+        found.append((task, function))
+    found.sort(key=lambda pair: (-pair[0].count * pair[0].flops, pair[0].key))
+    return tuple(found)
+
+
+def compile_model(module: IRModule, target: Target, database: Database | None = None) -> Compiled:
+    """Compile what :func:`import_model` gave.
+
+    Args:
+        module: fused functions.
+        target: what it was imported for.
+        database: MetaSchedule's, with workloads and tuning records; the best record of each
+            function is applied.
+    """
+    import tvm
+    from tvm import relax
+
+    found = tasks_of(module, target)
+    untuned = [task for task, function in found if not _has_record(database, function, target)]
+    if database is not None:
+        passes = relax.transform
+        with target, database, tvm.transform.PassContext(opt_level=3):
+            module = tvm.transform.Sequential(
+                [
+                    passes.MetaScheduleApplyDatabase(),
+                    passes.SplitLayoutRewritePreproc(),
+                    passes.LiftTransformParams(),
+                    passes.FoldConstant(),
+                ]
+            )(module)
+    executable = tvm.compile(module, target=target)
+    return Compiled(executable, tuple(task for task, _ in found), tuple(untuned))
+
+
+def objects(executable: Executable, folder: Path) -> tuple[Path, ...]:
+    """Write code and weights as object files into a folder; linked they are the library."""
+    written: list[str] = []
+
+    def keep(_output: str, files: Sequence[str], _options: object = None) -> None:
+        written.extend(files)
+
+    keep.object_format = "o"  # type: ignore[attr-defined] # what export_library asks for
+    executable.export_library("unused.so", fcompile=keep, workspace_dir=str(folder))
+    return tuple(map(Path, written))
+
+
+def _work(tasks: Sequence[Task]) -> float:
+    return sum(task.count * task.flops for task in tasks)
+
+
+def _has_record(database: Database | None, function: IRModule, target: Target) -> bool:
+    if database is None:
+        return False
+    return database.query_tuning_record(function, target, "main") is not None
+
+
+@contextlib.contextmanager
+def _plain_clip() -> Iterator[None]:
+    """Import ``Clip`` between constants as operators that layout and precision pass through.
+
+    The front end makes functions of its own of it, between which every convolution would be
+    laid out anew.
+    """
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    clip = onnx_frontend.Clip
+    kept = {name: vars(clip)[name] for name in ("_impl_v11", "_impl_v13") if name in vars(clip)}
+    for name, own in kept.items():
+        setattr(clip, name, classmethod(_plainly(own.__func__)))
+    try:
+        yield
+    finally:
+        for name, own in kept.items():
+            setattr(clip, name, own)
+
+
+def _plainly(own: Callable[..., Expression]) -> Callable[..., Expression]:
+    def convert(kind: Any, builder: Any, inputs: Any, *rest: Any) -> Expression:  # noqa: ANN401
+        made = _limited(inputs)
+        return own(kind, builder, inputs, *rest) if made is None else made
+
+    return convert
+
+
+def _limited(inputs: Any) -> Expression | None:  # noqa: ANN401 - Relax's expressions
+    from tvm import relax
+
+    values = [_scalar(bound) for bound in (inputs[1], inputs[2])]
+    if None in values:
+        return None
+    low, high = values
+    data, dtype = inputs[0], inputs[0].ty.dtype
+    if (low, high) == (0.0, _SIX):
+        return relax.op.minimum(relax.op.nn.relu(data), relax.const(_SIX, str(dtype)))
+    floor = relax.op.maximum(data, relax.const(low, str(dtype)))
+    return relax.op.minimum(floor, relax.const(high, str(dtype)))
+
+
+def _scalar(bound: Any) -> float | None:  # noqa: ANN401 - a Relax expression, or None
+    """Return a constant bound; ``None`` where there is none or it is no constant."""
+    value = getattr(bound, "data", None) if bound is not None else None
+    value = getattr(bound, "value", None) if value is None and bound is not None else value
+    if value is None or not hasattr(value, "numpy"):
+        return None
+    array = value.numpy()
+    return float(array) if array.size == 1 and array.dtype.kind == "f" else None
