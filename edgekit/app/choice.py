@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from edgekit.bench.pareto import pareto_front
-from edgekit.bench.rounds import is_tie, split
+from edgekit.bench.rounds import is_open, is_tie, split
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.goal import Goal
 from edgekit.core.measurement import Measurement
@@ -20,15 +20,28 @@ def choose(rows: Sequence[CandidateResult], goals: Sequence[Goal]) -> Choice | N
     a tie, and the more accurate, then the smaller of them wins. An emulated device has no speed:
     the most accurate, then the smallest wins.
     """
-    passed = [row for row in rows if row.status == "ok"]
-    if not passed:
+    fit = _fit(rows, goals)
+    if not fit:
         return None
-    fewest = min(_missed(row, goals) for row in passed)
-    fit = [row for row in passed if _missed(row, goals) == fewest]
     winner, reason = _fastest(fit)
     assert winner.bundle is not None  # noqa: S101 - what ran was bundled
     missed = tuple(str(goal) for goal in missed_goals(winner, goals))
     return Choice(winner.candidate, winner.bundle, reason, missed)
+
+
+def undecided_leaders(
+    rows: Sequence[CandidateResult], goals: Sequence[Goal]
+) -> tuple[CandidateResult, ...]:
+    """Return the fastest that may be chosen and those that more rounds might tell from it.
+
+    None, where the noise leaves nothing open that matters.
+    """
+    fit = [row for row in _fit(rows, goals) if _is_timed(row)]
+    if not fit:
+        return ()
+    best = min(fit, key=_median_ms)
+    near = [row for row in fit if row is not best and is_open(*_paired(row, best))]
+    return (best, *near) if near else ()
 
 
 def missed_goals(row: CandidateResult, goals: Sequence[Goal]) -> tuple[Goal, ...]:
@@ -56,12 +69,23 @@ def _figures(row: CandidateResult) -> tuple[float | None, ...]:
     )
 
 
+def _fit(rows: Sequence[CandidateResult], goals: Sequence[Goal]) -> Sequence[CandidateResult]:
+    """Return the rows that passed the gate and miss the fewest goals, by priority."""
+    passed = [row for row in rows if row.status == "ok"]
+    fewest = min((_missed(row, goals) for row in passed), default=())
+    return [row for row in passed if _missed(row, goals) == fewest]
+
+
+def _is_timed(row: CandidateResult) -> bool:
+    return row.measurement is not None and not row.measurement.emulated
+
+
 def _missed(row: CandidateResult, goals: Sequence[Goal]) -> tuple[bool, ...]:
     return tuple(goal.met_by(row) is False for goal in goals)
 
 
 def _fastest(fit: Sequence[CandidateResult]) -> tuple[CandidateResult, str]:
-    if any(row.measurement is None or row.measurement.emulated for row in fit):
+    if not all(_is_timed(row) for row in fit):
         winner = min(fit, key=_accuracy_then_size)
         return winner, "speed is not judged on an emulated device; most accurate of those"
     best = min(fit, key=_median_ms)
@@ -71,16 +95,15 @@ def _fastest(fit: Sequence[CandidateResult]) -> tuple[CandidateResult, str]:
 
 
 def _tie(one: CandidateResult, other: CandidateResult) -> bool:
-    return is_tie(*_alike(_rounds(one.measurement), _rounds(other.measurement)))
+    return is_tie(*_paired(one, other))
 
 
-def _alike(
-    one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]
+def _paired(
+    one: CandidateResult, other: CandidateResult
 ) -> tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]:
-    """Rounds can be paired where both have as many; otherwise all samples are one round."""
-    if len(one) == len(other):
-        return one, other
-    return [[ns for each in one for ns in each]], [[ns for each in other for ns in each]]
+    """Return the rounds in which the two stood beside each other; leaders have more of them."""
+    pairs = list(zip(_rounds(one.measurement), _rounds(other.measurement), strict=False))
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def _rounds(measured: Measurement | None) -> Sequence[Sequence[int]]:

@@ -96,10 +96,11 @@ class Lane:
             self._turns.append(timing)
 
     def finish(self) -> CandidateResult:
-        """Assemble the bundle with its knobs, sum up the turns, and return the row."""
+        """Sum up the turns taken so far, and return the row."""
         if self.running and self._turns:
             self.attempt(self._sum_up)
-        self.row = replace(self.row, reason="; ".join(dict.fromkeys(self.notes)))
+        remarks = [*self.notes, *self._disturbed()]
+        self.row = replace(self.row, reason="; ".join(dict.fromkeys(remarks)))
         return self.row
 
     def entry(self) -> Entry:
@@ -165,8 +166,13 @@ class Lane:
             measured_at_s=max(turn.measured_at_s for turn in self._turns),
         )
         self.row = replace(self.row, measurement=measured, bundle=self.bundle().identity)
-        if not emulated and (words := disturbance(measured.model)):
-            self.notes.append(words)
+
+    def _disturbed(self) -> tuple[str, ...]:
+        measured = self.row.measurement
+        if measured is None or measured.emulated or not self.running:
+            return ()
+        words = disturbance(measured.model)
+        return (words,) if words else ()
 
     def attempt(self, work: Callable[[], Answer]) -> Answer | None:
         """Do a part of the lane's work; what breaks ends the lane, and nothing else."""

@@ -76,5 +76,14 @@ def ratio_interval(
 
 def is_tie(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> bool:
     """Tell whether the rounds leave it open which of the two is quicker, or it hardly matters."""
+    return is_open(one, other) or _hardly_differ(*ratio_interval(one, other))
+
+
+def is_open(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> bool:
+    """Tell whether more rounds might say which of the two is quicker, where it matters."""
     low, high = ratio_interval(one, other)
-    return (low <= 1 <= high) or (low > 1 / LEAST_RATIO and high < LEAST_RATIO)
+    return low <= 1 <= high and not _hardly_differ(low, high)
+
+
+def _hardly_differ(low: float, high: float) -> bool:
+    return low > 1 / LEAST_RATIO and high < LEAST_RATIO

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from edgekit.app.choice import choose, missed_goals, pareto
+from edgekit.app.choice import choose, missed_goals, pareto, undecided_leaders
 from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.goal import parse_goal
 from edgekit.core.measurement import Accuracy, Latency, Measurement, OutputError
@@ -71,24 +71,54 @@ def test_goals_count_in_order_of_priority():
     assert choose([small, fast], goals[::-1]).bundle == "bundle-onnxruntime"
 
 
-def test_rounds_decide_what_is_a_tie():
-    def timed(engine, rounds, drop):
-        samples = tuple(ns for each in rounds for ns in each)
-        plain = row(engine, p50=sorted(samples)[len(samples) // 2] / 1e6, drop=drop)
-        counts = tuple(len(each) for each in rounds)
-        measured = replace(plain.measurement, samples_ns=samples, rounds=counts)
-        return replace(plain, measurement=measured)
+DRIFT = (1.0, 1.4, 2.0, 1.2, 3.0)
 
+
+def timed(engine, rounds_ms, drop=0.0):
+    rounds = [[round(ms * 1e6)] * 3 for ms in rounds_ms]
+    samples = tuple(ns for each in rounds for ns in each)
+    plain = row(engine, p50=sorted(samples)[len(samples) // 2] / 1e6, drop=drop)
+    counts = tuple(len(each) for each in rounds)
+    measured = replace(plain.measurement, samples_ns=samples, rounds=counts)
+    return replace(plain, measurement=measured)
+
+
+def test_rounds_decide_what_is_a_tie():
     # Five per cent apart in every round: no tie, however much the device drifts meanwhile.
-    drift = (1.0, 1.4, 2.0, 1.2, 3.0)
-    fast = timed("ncnn", [[round(10e6 * d)] * 3 for d in drift], drop=0.009)
-    slow = timed("onnxruntime", [[round(10.5e6 * d)] * 3 for d in drift], drop=0.0)
+    fast = timed("ncnn", [10 * d for d in DRIFT], drop=0.009)
+    slow = timed("onnxruntime", [10.5 * d for d in DRIFT])
     assert choose([fast, slow], ()).bundle == "bundle-ncnn"
     # Now one, now the other is quicker: a tie, and the more accurate wins.
-    noisy = timed("onnxruntime", [[round(10e6 * d)] * 3 for d in drift[::-1]], drop=0.0)
+    noisy = timed("onnxruntime", [10 * d for d in DRIFT[::-1]])
     choice = choose([fast, noisy], ())
     assert choice.bundle == "bundle-onnxruntime"
     assert "tie" in choice.reason
+
+
+def test_leaders_that_noise_leaves_open_are_named_and_nobody_else():
+    first = timed("ncnn", [10.0, 10.4, 9.7, 10.2, 9.9])
+    near = timed("onnxruntime", [10.2, 10.1, 10.0, 9.8, 10.4])
+    far = timed("mnn", [12.0, 12.5, 11.7, 12.2, 11.9])
+    refused = replace(timed("tflite", [10.0, 10.5, 9.6, 10.2, 9.9]), status="gate")
+    assert undecided_leaders([far, first, near, refused], ()) == (first, near)
+    assert undecided_leaders([far, first, refused], ()) == ()
+    # Equal to a hair: more rounds would tell nothing that matters.
+    assert undecided_leaders([first, replace(first, bundle="bundle-other")], ()) == ()
+    assert undecided_leaders([], ()) == ()
+    assert undecided_leaders([row("ncnn", p50=1.0, emulated=True)], ()) == ()
+
+
+def test_leaders_are_sought_among_those_that_reach_the_goals():
+    fast = timed("ncnn", [10.0, 10.4, 9.7, 10.2, 9.9], drop=0.02)
+    near = timed("onnxruntime", [10.2, 10.1, 10.0, 9.8, 10.4])
+    assert undecided_leaders([fast, near], (parse_goal("drop <= 0.01"),)) == ()
+
+
+def test_leaders_measured_longer_are_paired_with_others_where_they_stood_beside_them():
+    fast = timed("ncnn", [10.0, 10.1, 9.9, 10.0, 10.1, 30.0, 31.0])
+    slow = timed("onnxruntime", [10.5, 10.6, 10.4, 10.5, 10.6])
+    assert choose([fast, slow], ()).bundle == "bundle-ncnn"
+    assert "fastest" in choose([fast, slow], ()).reason
 
 
 def test_pareto_holds_the_fastest_the_smallest_and_the_most_accurate():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.bench.rounds import is_tie, ratio_interval, split, turns
+from edgekit.bench.rounds import is_open, is_tie, ratio_interval, split, turns
 
 
 def drawn(mean_ns, seed, *, rounds=5, noise=0.02, runs=20):
@@ -62,6 +62,13 @@ def test_equals_tie_and_a_tenth_does_not():
 
 def test_a_difference_that_nobody_would_notice_is_a_tie():
     assert is_tie(drawn(1_002_000, 1, noise=0), drawn(1_000_000, 1, noise=0))
+
+
+def test_more_rounds_are_wanted_only_where_they_could_tell_what_matters():
+    noisy = [[1_000_000], [1_100_000], [900_000]]
+    assert is_open(noisy, noisy[::-1])
+    assert not is_open(drawn(1_000_000, 1, noise=0), drawn(1_000_000, 2, noise=0))
+    assert not is_open(drawn(1_100_000, 1), drawn(1_000_000, 2))
 
 
 def test_one_round_cannot_tell_two_percent():
