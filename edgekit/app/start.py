@@ -148,7 +148,9 @@ def _line_up(
         plan = feasible(
             candidate, arena.model, arena.target, facts, accepted=options.accept_licence
         )
-        if isinstance(plan, Feasible):
+        if isinstance(plan, Feasible) and plan.engine.tunable and not options.engines:
+            rows.append(_untuned(candidate))
+        elif isinstance(plan, Feasible):
             lane = Lane(arena, plan, CandidateResult(candidate, "ok"))
             lanes.append(lane)
             rows.append(lane)
@@ -156,6 +158,15 @@ def _line_up(
         elif candidate.engine in options.engines or not plan.other_hardware:
             rows.append(_refused(candidate, plan))
     return lanes, rows
+
+
+def _untuned(candidate: Candidate) -> CandidateResult:
+    return CandidateResult(
+        candidate,
+        "skipped",
+        f"not tuned for this board, and many times slower than the others as it is; "
+        f"--engine {candidate.engine} races it all the same",
+    )
 
 
 def _refused(candidate: Candidate, refusal: Unsupported) -> CandidateResult:

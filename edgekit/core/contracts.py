@@ -141,6 +141,13 @@ class Engine(Protocol):
         """Whether an int8 model of it may keep single layers in float."""
 
     @property
+    def tunable(self) -> bool:
+        """Whether its code is slow unless it was tuned for the kind of board.
+
+        Untuned, it takes part in no race that does not name it.
+        """
+
+    @property
     def toolbox(self) -> ToolboxSpec:
         """The environment in which ``build_script`` runs."""
 

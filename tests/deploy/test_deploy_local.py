@@ -48,6 +48,14 @@ def every_candidate():
     }
 
 
+def test_untuned_code_runs_only_where_its_engine_is_named(edgekit, quiet):
+    named = edgekit("race", "shapes", *LOCAL, "--engine", "tvm,ncnn", "--precision", "fp32")
+    assert {row["status"] for row in named.rows().values()} == {"ok"}
+    everyone = edgekit("race", "shapes", *LOCAL, "--precision", "fp32").rows()["tvm", "fp32"]
+    assert everyone["status"] == "skipped"
+    assert "--engine tvm" in everyone["reason"]
+
+
 def test_first_deploy_measures_all_and_second_sends_nothing(edgekit, quiet):
     first = edgekit("deploy", "shapes", *LOCAL)
     assert first.code == 0

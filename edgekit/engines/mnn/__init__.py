@@ -38,6 +38,7 @@ class Mnn:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     methods: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "average")
     mixes = True
+    tunable = False
     toolbox = ToolboxSpec("mnn", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.mnn.runner"

@@ -33,6 +33,7 @@ class Ncnn:
     # Drop of YOLOv5n's mAP50-95 at 320: 0.003, 0.004, 0.018, 0.080.
     methods: tuple[CalibrationMethod, ...] = ("percentile", "average", "minmax", "kl")
     mixes = True
+    tunable = False
     toolbox = ToolboxSpec("ncnn", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.ncnn.runner"

@@ -37,6 +37,7 @@ class OnnxRuntime:
     # Not kl: it clips too much here.
     methods: tuple[CalibrationMethod, ...] = ("average", "percentile", "minmax")
     mixes = True
+    tunable = False
     toolbox = ToolboxSpec("onnxruntime", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.onnxruntime.runner"

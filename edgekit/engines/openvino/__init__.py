@@ -54,6 +54,7 @@ class OpenVino:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     methods: tuple[CalibrationMethod, ...] = ("average", "engine", "minmax")
     mixes = True
+    tunable = False
     toolbox = ToolboxSpec("openvino", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.openvino.runner"

@@ -33,6 +33,7 @@ class PaddleLite:
     precisions: tuple[Precision, ...] = ("fp32",)
     methods: tuple[CalibrationMethod, ...] = ()
     mixes = False
+    tunable = False
     # One Python has all of it: Paddle Lite's optimiser, Paddle and ONNX Runtime.
     toolbox = ToolboxSpec("paddlelite", "3.10", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"

@@ -51,6 +51,7 @@ class Rknn:
     precisions: tuple[Precision, ...] = ("fp16", "int8")
     methods: tuple[CalibrationMethod, ...] = ("engine", "kl")
     mixes = False
+    tunable = False
     toolbox = ToolboxSpec("rknn", ">=3.11,<3.13", _FOLDER / "host.txt", licence=_LICENCE)
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.rknn.runner"

@@ -40,6 +40,7 @@ class TensorRt:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     methods: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "average", "kl")
     mixes = True
+    tunable = False
     toolbox = ToolboxSpec("tensorrt", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.tensorrt.runner"

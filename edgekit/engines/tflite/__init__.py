@@ -86,6 +86,7 @@ class TfLite:
     # In the order of what they lost on YOLOv5n; kl may lose everything, and may win elsewhere.
     methods: tuple[CalibrationMethod, ...] = ("percentile", "average", "minmax", "kl")
     mixes = True
+    tunable = False
     # onnx2tf declares Python 3.12 and needs no more than 3.11.
     toolbox = ToolboxSpec("tflite", ">=3.11,<3.15", _FOLDER / "host.txt", declared_python=False)
     build_script = _FOLDER / "build.py"

@@ -40,6 +40,7 @@ class Tvm:
     precisions: tuple[Precision, ...] = ("fp32",)
     methods: tuple[CalibrationMethod, ...] = ()
     mixes = False
+    tunable = True
     toolbox = ToolboxSpec("tvm", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"
     runner_module = "edgekit.engines.tvm.runner"
