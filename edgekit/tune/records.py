@@ -49,12 +49,16 @@ _BATCH: Final = 200
 _OF_TASK: Final = "scope_key = ? AND structural_hash = ?"
 
 
-def open_records(path: Path, *, emit: EventSink = ignore) -> "Records":
+def open_records(path: Path, *, emit: EventSink = ignore, thorough: bool = True) -> "Records":
     """Open the records at ``path``; a file that is not there is made on first use.
 
-    The first use reads the whole file once to check it.
+    Args:
+        path: the file, :data:`RECORDS_FILE` in the setting ``records_dir``.
+        emit: told when the file was damaged and what was kept.
+        thorough: read the whole file once, on first use, to check it. Without, a row is checked
+            when it is read: for a quick look-up, which may miss a row whose index is damaged.
     """
-    return Records(Store(path, emit), emit)
+    return Records(Store(path, emit, thorough=thorough), emit)
 
 
 class Records:

@@ -46,11 +46,13 @@ class Store:
     Args:
         path: made on first use, with its folders.
         emit: told when the database was damaged and what was kept of it.
+        thorough: check the whole file when it is opened, not only what is read of it.
     """
 
-    def __init__(self, path: Path, emit: EventSink = ignore) -> None:
+    def __init__(self, path: Path, emit: EventSink = ignore, *, thorough: bool = True) -> None:
         self.path = path
         self._emit = emit
+        self._thorough = thorough
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
@@ -112,7 +114,7 @@ class Store:
         try:
             configure(connection)
             if prepare(connection, self.path):
-                check(connection)
+                check(connection, thorough=self._thorough)
         except BaseException:
             connection.close()
             raise

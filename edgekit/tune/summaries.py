@@ -151,7 +151,10 @@ def _built_alike(here: Fingerprint, there: Fingerprint) -> bool:
 
 
 def _scope(held: sqlite3.Connection, trial: int) -> Scope:
-    (text,) = held.execute("SELECT scope FROM trial WHERE id = ?", (trial,)).fetchone()
+    found = held.execute("SELECT scope FROM trial WHERE id = ?", (trial,)).fetchone()
+    if found is None:
+        raise DamagedError("an index names a trial that is not there")
+    (text,) = found
     try:
         return Scope.from_value(json.loads(text))
     except ValueError as error:

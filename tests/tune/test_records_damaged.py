@@ -212,6 +212,24 @@ def test_damage_is_met_in_mid_way_and_reading_goes_on(tmp_path):
     assert len(list(tmp_path.glob("records.damaged-*"))) == 1
 
 
+def test_quick_look_up_meets_damage_only_where_it_reads(tmp_path):
+    path = tmp_path / "records.sqlite"
+    broken, sound = (make_record(name, trace_bytes=3000) for name in ("broken", "sound"))
+    with open_records(path) as records:
+        records.append(broken)
+        records.append(sound)
+    content = bytearray(path.read_bytes())
+    content[content.index(broken.trace.encode()) + 50] ^= 1
+    path.write_bytes(content)
+    notes = []
+    with open_records(path, emit=notes.append, thorough=False) as records:
+        assert records.best(SCOPE, "hash-sound") == sound
+        assert notes == []
+        assert records.best(SCOPE, "hash-broken") is None
+        assert len(notes) == 1
+        assert tuple(records.trials(SCOPE)) == (sound,)
+
+
 def test_other_process_goes_on_in_the_mended_file(made, tmp_path):
     content, trials, _ = made
     path = tmp_path / "records.sqlite"
