@@ -173,7 +173,9 @@ def _tell_missed_goals(
 
 
 def _is_valid(rows: Sequence[CandidateResult], facts: DeviceFacts) -> bool:
-    measured = [row.measurement for row in rows if row.measurement is not None]
+    # Who left the race has figures, but too few to be held against it.
+    stayed = [row for row in rows if row.status != "skipped"]
+    measured = [row.measurement for row in stayed if row.measurement is not None]
     return (
         bool(measured)
         and not facts.emulated

@@ -17,6 +17,9 @@ from edgekit.tune.halving import successive_halving
 _RUNGS: Final = (0.2, 0.5)
 # A lane this much slower than the fastest one cannot be saved by a knob.
 _CONTENDER: Final = 2.5
+# A lane this much slower than the fastest before it leaves the race: code that nobody tuned would
+# take the other lanes' time many times over to be judged, and could not win.
+_HOPELESS: Final = 10.0
 # A setting must be this much better than the default to be worth being another one.
 _WORTH: Final = 0.98
 _STEP: Final = "search"
@@ -65,11 +68,15 @@ def search(arena: Arena, lanes: Sequence[Lane], space: SearchSpace) -> None:
     """Set each lane to the best rewrites and knobs that a few short runs find.
 
     Every lane is measured with and without each rewrite; those within reach of the fastest also
-    under other knobs. All lanes of a rung take their turns one after the other.
+    under other knobs. All lanes of a rung take their turns one after the other. A lane that is
+    far out of reach leaves the race, with what was measured of it.
     """
     arena.emit(StepStarted(_STEP, "Search for the best settings"))
     progress = _Progress(arena)
-    costs = {id(lane): _best_rewrite(lane, space, progress) for lane in lanes if lane.running}
+    costs: dict[int, float] = {}
+    for lane in lanes:
+        if lane.running and not _leaves(lane, min(costs.values(), default=_FAR), progress):
+            costs[id(lane)] = _best_rewrite(lane, space, progress)
     fastest = min(costs.values(), default=0.0)
     contenders = [lane for lane in lanes if costs.get(id(lane), _FAR) <= fastest * _CONTENDER]
     for lane in contenders:
@@ -85,10 +92,19 @@ class _Progress:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
+        self._ahead: dict[tuple[Candidate, float], float] = {}
         self.done = 0
+
+    def look_ahead(self, lane: Lane, candidate: Candidate, seconds: float) -> float:
+        """Measure settings briefly; who asks for the same next is told the same."""
+        found = self._ahead[candidate, seconds] = self.cost(lane, candidate, seconds)
+        return found
 
     def cost(self, lane: Lane, candidate: Candidate, seconds: float) -> float:
         """Measure settings briefly."""
+        known = self._ahead.pop((candidate, seconds), None)
+        if known is not None:
+            return known
         self.done += 1
         self._arena.emit(StepProgress(_STEP, self.done, None, str(candidate)))
         return lane.cost(candidate, _brief(seconds))
@@ -103,6 +119,18 @@ def _brief(seconds: float) -> BenchPlan:
         max_seconds=20 * seconds,
         end_to_end=False,
     )
+
+
+def _leaves(lane: Lane, fastest_ms: float, progress: _Progress) -> bool:
+    """Let a lane go that is too slow to go on; tell whether it was. What broke may say so later."""
+    cost_ms = progress.look_ahead(lane, lane.candidate, _RUNGS[0])
+    if not fastest_ms * _HOPELESS < cost_ms < _FAR:
+        return False
+    lane.leave(
+        f"{cost_ms / fastest_ms:.0f} times slower than the fastest in a short run, so not judged; "
+        f"alone it would be: --engine {lane.candidate.engine}"
+    )
+    return True
 
 
 def _best_rewrite(lane: Lane, space: SearchSpace, progress: _Progress) -> float:

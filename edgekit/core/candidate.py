@@ -37,7 +37,7 @@ class CandidateResult:
 
     Attributes:
         status: ``ok`` ran and passed; ``gate`` ran and missed the gate; ``failed`` broke;
-            ``skipped`` was not tried; ``unsupported`` cannot be; ``invalid`` was measured,
+            ``skipped`` was not judged; ``unsupported`` cannot be; ``invalid`` was measured,
             but not so that it may be believed.
         reason: in words; with ``ok`` only where the figures want a remark.
         size_bytes: the engine's own files.

@@ -57,6 +57,24 @@ def test_search_may_turn_knobs_and_says_which(edgekit):
     assert asked.result["candidates"][0]["knobs"]["threads"] == 1
 
 
+def test_hopelessly_slow_candidate_leaves_with_its_number_and_is_not_judged(edgekit, monkeypatch):
+    # A factor at which whoever comes second is hopeless, however fast it is.
+    monkeypatch.setattr("edgekit.app.search._HOPELESS", 1e-6)
+    two = ("--engine", "onnxruntime,ncnn", "--precision", "fp32")
+    done = edgekit("race", "shapes", *two, *SHORT, *IMAGES)
+    assert done.code == 0
+    first, second = done.result["candidates"]
+    assert first["status"] == "ok"
+    assert second["status"] == "skipped"
+    assert second["latency_ms"]["p50"] > 0
+    assert second["accuracy"] is None
+    assert "times slower than the fastest" in second["reason"]
+    assert "--engine ncnn" in second["reason"]
+    assert done.judged() == {"compare:onnxruntime:fp32", "evaluate:onnxruntime:fp32"}
+    assert done.result["chosen"]["engine"] == "onnxruntime"
+    assert done.result["pareto"] == [0]
+
+
 def test_missed_goal_yields_the_best_and_exit_code_5(edgekit):
     done = edgekit(
         "race", "shapes", *ONE, "--precision", "fp32", "--quick", *SHORT, *IMAGES,
