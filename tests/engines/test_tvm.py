@@ -57,6 +57,13 @@ def test_check_armv7l_says_what_would_be_needed(tiny):
     assert "64-bit image" in refusal.hint
 
 
+@pytest.mark.parametrize(("name", "half"), [("rk3566", True), ("rpi4", False), ("local", True)])
+def test_check_fp16_only_where_the_cpu_computes_in_it(name, half, tiny):
+    refusal = TVM.check(tiny, "fp16", load_target(name))
+    assert (refusal is None) == half
+    assert half or (name in refusal.reason and refusal.hint == "use fp32")
+
+
 def test_check_names_an_input_it_cannot_take(tiny, local_target):
     odd = replace(tiny, inputs=(replace(tiny.inputs[0], dtype="string"),))
     assert "string" in TVM.check(odd, "fp32", local_target).reason
@@ -98,8 +105,8 @@ def test_build_for_an_a55_is_code_for_it_on_an_old_glibc(tiny):
     events = []
     files = build(TVM, tiny, "fp32", load_target("rk3566"), emit=events.append)
     found = {file.path: file.source.read_bytes() for file in files}
-    assert set(found) == {"libsession.so", "model.json", "model.so"}
-    for name in ("libsession.so", "model.so"):
+    assert set(found) == {"libsession.so", "model.json", "model.so", "tvm-run"}
+    for name in ("libsession.so", "model.so", "tvm-run"):
         assert found[name][:4] == b"\x7fELF"
         assert int.from_bytes(found[name][18:20], "little") == ELF_AARCH64
         assert glibc_needed(found[name]) <= (2, 27)
@@ -218,3 +225,51 @@ def test_clip_of_six_lies_in_the_convolution_and_no_layout_is_changed_between(tm
     assert "relu" in convolutions[0] + convolutions[1]
     # To NHWC at the input, and back at the output.
     assert len([name for name in names if "transpose" in name and "conv2d" not in name]) <= 2
+
+
+HALF = """
+import re
+from pathlib import Path
+
+description = json.loads(sys.argv[2])
+target = pipeline.make_target(description)
+counts = {}
+for precision in ("fp32", "fp16"):
+    module = pipeline.import_model(Path(sys.argv[1]), target, precision)
+    ((_, function), *_) = pipeline.tasks_of(module, target)
+    import tvm
+
+    assembly = tvm.compile(function, target=target).mod.inspect_source("asm")
+    forms = {
+        "half": r"fmadd\\s+h|fml[as]\\s+v\\d+\\.[48]h",
+        "single": r"fmadd\\s+s|fml[as]\\s+v\\d+\\.[24]s",
+    }
+    counts[precision] = {form: len(re.findall(text, assembly)) for form, text in forms.items()}
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_fp16_multiplies_and_adds_in_half_precision_on_an_a55(tiny, in_toolbox):
+    cpu = json.dumps(description(load_target("rk3566")))
+    found = in_toolbox(HALF, tiny.onnx.path, cpu)
+    assert found["fp32"]["single"] > 0 == found["fp32"]["half"]
+    assert found["fp16"]["half"] > 0 == found["fp16"]["single"]
+
+
+HIDDEN = """
+text = "processor : 0\\nflags\\t\\t: fpu avx avx2 fma f16c\\nvmx flags : avx512f\\n"
+print(json.dumps([pipeline._hidden(text), pipeline._hidden("Features : asimd\\n")]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_native_code_uses_nothing_that_a_virtual_machine_hides(in_toolbox):
+    hidden, on_arm = in_toolbox(HIDDEN)
+    assert "-avx512f" in hidden
+    assert not {"-avx", "-avx2", "-fma", "-f16c"} & set(hidden)
+    assert on_arm == []

@@ -152,7 +152,9 @@ static int model_entry(TVMFFIAny module, TVMFFIAny *entry) {
 }
 
 tvm_session *tvm_session_load(const char *library, const char *function) {
-  TVMFFIAny path = text(library), module = {0};
+  char whole_path[PATH_MAX];
+  /* A bare name would be looked for among the system's libraries. */
+  TVMFFIAny path = text(realpath(library, whole_path) ? whole_path : library), module = {0};
   if (!tvm.item) {
     fail(library, "TVM's libraries were not taken up before");
     return NULL;

@@ -34,10 +34,14 @@ _DTYPES: Final = frozenset({"float32", "int32", "int64", "uint8", "int8", "bool"
 
 
 class Tvm:
-    """TVM on the CPU, in float32."""
+    """TVM on the CPU.
+
+    ``fp16``: weights, and the arithmetic of all that TVM holds to be safe in it, are half
+    precision; only for CPUs that have it. x86-64 converts to float and back for each operation.
+    """
 
     name: EngineName = "tvm"
-    precisions: tuple[Precision, ...] = ("fp32",)
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
     methods: tuple[CalibrationMethod, ...] = ()
     mixes = False
     tunable = True
@@ -46,9 +50,13 @@ class Tvm:
     runner_module = "edgekit.engines.tvm.runner"
 
     def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
-        """Refuse 32-bit boards, odd inputs and unknown operators."""
-        del precision
-        return _no_runtime(target.architecture) or _odd_input(model.inputs) or lacking(model, "tvm")
+        """Refuse 32-bit boards, fp16 without arithmetic for it, odd inputs, unknown operators."""
+        return (
+            _no_runtime(target.architecture)
+            or _no_half(precision, target)
+            or _odd_input(model.inputs)
+            or lacking(model, "tvm")
+        )
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python that has NumPy; TVM's own libraries do not depend on it."""
@@ -84,6 +92,16 @@ def _no_runtime(machine: str) -> Unsupported | None:
         f"no wheel of TVM's runtime exists for {machine}, and without its sources "
         "(TVM_SOURCE) there is nothing to build one from",
         hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
+    )
+
+
+def _no_half(precision: Precision, target: Target) -> Unsupported | None:
+    """Tell of an ARM CPU that would convert for each operation: slower than float32 throughout."""
+    known = target.architecture == "aarch64" and target.features
+    if precision != "fp16" or not known or "asimdhp" in target.features:
+        return None
+    return Unsupported(
+        f"the CPU of {target.name} has no arithmetic in half precision", hint="use fp32"
     )
 
 

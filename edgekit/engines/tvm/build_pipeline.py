@@ -20,6 +20,29 @@ Expression = Any
 VERSION = 1
 
 _SIX = 6.0
+_CPUINFO = Path("/proc/cpuinfo")
+# What a virtual machine may hide of the CPU that it names: names of the kernel's flags line, and
+# LLVM's for the same. Source: Linux arch/x86/include/asm/cpufeatures.h; LLVM, X86.td.
+_X86_VECTORS = {
+    "avx": "avx",
+    "avx2": "avx2",
+    "avx512_bf16": "avx512bf16",
+    "avx512_bitalg": "avx512bitalg",
+    "avx512_fp16": "avx512fp16",
+    "avx512_vbmi2": "avx512vbmi2",
+    "avx512_vnni": "avx512vnni",
+    "avx512_vpopcntdq": "avx512vpopcntdq",
+    "avx512bw": "avx512bw",
+    "avx512cd": "avx512cd",
+    "avx512dq": "avx512dq",
+    "avx512f": "avx512f",
+    "avx512ifma": "avx512ifma",
+    "avx512vbmi": "avx512vbmi",
+    "avx512vl": "avx512vl",
+    "avx_vnni": "avxvnni",
+    "f16c": "f16c",
+    "fma": "fma",
+}
 
 
 @dataclass(frozen=True)
@@ -65,16 +88,30 @@ def make_target(description: Mapping[str, Any]) -> Target:
 
     found = dict(description)
     if found.get("mcpu") == "native":
-        codegen = tvm.target.codegen
-        found["mcpu"] = codegen.llvm_get_system_cpu()
+        found["mcpu"] = tvm.target.codegen.llvm_get_system_cpu()
+        if hidden := _hidden(_CPUINFO.read_text(encoding="utf-8")):
+            found["mattr"] = hidden
     return tvm.target.Target(found)
 
 
-def import_model(onnx_file: Path, target: Target) -> IRModule:
+def _hidden(cpuinfo: str) -> list[str]:
+    """Return what code for the CPU must not use, for the system does not show it."""
+    lines = [line.partition(":")[2].split() for line in cpuinfo.splitlines() if "flags" in line]
+    shown = set(lines[0]) if lines else set(_X86_VECTORS)
+    return sorted(f"-{llvm}" for name, llvm in _X86_VECTORS.items() if name not in shown)
+
+
+def import_model(onnx_file: Path, target: Target, precision: str = "fp32") -> IRModule:
     """Return a model as fused functions, ready for tuning or to be compiled.
 
     Convolutions are laid out NHWC where all of the model can follow; weights are marked so that
     tuning may lay them out anew.
+
+    Args:
+        onnx_file: in normal form.
+        target: what the code is for.
+        precision: ``fp16`` computes in half precision what TVM holds to be safe in it, sums of
+            convolutions among it; inputs and outputs stay as they are.
 
     Raises:
         RuntimeError: the front end cannot import an operator, which is named with its node.
@@ -89,7 +126,7 @@ def import_model(onnx_file: Path, target: Target) -> IRModule:
     for layout in ({"relax.nn.conv2d": ["NHWC", "HWIO"]}, None):
         try:
             with target:
-                return tvm.transform.Sequential(_passes(layout))(module)
+                return tvm.transform.Sequential(_passes(layout, precision))(module)
         except tvm.error.InternalError:
             # ConvertLayout knows not every operator: the layout stays ONNX's then.
             if layout is None:
@@ -97,16 +134,21 @@ def import_model(onnx_file: Path, target: Target) -> IRModule:
     raise AssertionError
 
 
-def _passes(layout: Mapping[str, Sequence[str]] | None) -> list[Any]:
+def _passes(layout: Mapping[str, Sequence[str]] | None, precision: str) -> list[Any]:
     from tvm import relax
 
     passes = relax.transform
+    half: tuple[Any, ...] = ()
+    if precision == "fp16":
+        mixed = passes.ToMixedPrecision(out_dtype="float16")
+        half = (mixed, passes.Normalize(), passes.FoldConstant())
     return [
         passes.Normalize(),
         passes.DecomposeOpsForInference(),
         passes.CanonicalizeBindings(),
         *((passes.ConvertLayout(layout), passes.Normalize()) if layout else ()),
         passes.FoldConstant(),
+        *half,
         relax.get_pipeline("zero"),
         passes.AttachAttrLayoutFreeBuffers(),
     ]
