@@ -1,7 +1,7 @@
 """A device, opened: what the rest of edgekit asks of it."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -90,15 +90,26 @@ class Device:
             disk_free_bytes=answer["disk_free_bytes"],
         )
 
-    def run(self, bundle_id: str, request: RunRequest, emit: EventSink = ignore) -> RunResult:
+    def run(
+        self,
+        bundle_id: str,
+        request: RunRequest,
+        emit: EventSink = ignore,
+        listen: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> RunResult:
         """Run an installed bundle's runner on frames that were pushed.
+
+        ``listen`` hears each event of the runner's own, as it says it; events of one phase are
+        thinned out on the way.
 
         Raises:
             RunnerError: the runner crashed, timed out, or left no result.
             DeviceError: it could not be started, or the link broke.
         """
         outputs = request.outputs or self._new_folder()
-        return runs.run(self._client, bundle_id, request, outputs, emit)
+        return runs.run(
+            self._client, bundle_id, request, outputs, runs.hearer(request, emit, listen)
+        )
 
     def gc(self, grace_s: int = _GC_GRACE_S) -> int:
         """Throw away what neither current nor previous needs; return the bytes freed.

@@ -26,8 +26,11 @@ _HINTS: Final = {
 }
 
 
+Hearer = Callable[[Mapping[str, Any]], None]
+
+
 def run(
-    client: AgentClient, bundle_id: str, request: RunRequest, outputs: Path, emit: EventSink
+    client: AgentClient, bundle_id: str, request: RunRequest, outputs: Path, hear: Hearer
 ) -> RunResult:
     """Run a bundle and fetch what it left behind into ``outputs``.
 
@@ -47,7 +50,7 @@ def run(
         "postprocess_parameters": json.loads(request.postprocess_json),
         "timeout_s": request.timeout_s,
     }
-    ended = client.request("run", args, on_event=_progress(request.step, emit))
+    ended = client.request("run", args, on_event=hear)
     _check_end(ended, request)
     written = {str(name) for name, _size_bytes in ended["files"]}
     if RESULT not in written:
@@ -66,8 +69,13 @@ def run(
         raise RunnerError(f"the runner's {RESULT} cannot be read: {error!r}") from error
 
 
-def _progress(step: str, emit: EventSink) -> Callable[[Mapping[str, Any]], None]:
+def hearer(request: RunRequest, emit: EventSink, listen: Hearer | None) -> Hearer:
+    """Return what takes a runner's events: as progress of the step, and whoever listens."""
+    step = request.step
+
     def on_event(event: Mapping[str, Any]) -> None:
+        if listen is not None:
+            listen(event)
         done, total = event.get("done"), event.get("total")
         if isinstance(done, int):
             known = total if isinstance(total, int) else None

@@ -17,6 +17,13 @@ _LAYOUT: Final = 1
 # The oldest moment a zip can hold: contents alone decide the bytes.
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE: Final = 0o100644 << 16
+_OWN_ENTRY_POINT: Final = """\
+import sys
+
+from {module} import main
+
+sys.exit(main())
+"""
 _ENTRY_POINT: Final = """\
 import sys
 
@@ -27,16 +34,20 @@ sys.exit(harness.main(Session))
 """
 
 
-def pack_runner(engine: Engine) -> BundleFile:
+def pack_runner(engine: Engine, module: str | None = None) -> BundleFile:
     """Return the engine's ``runner.pyz``: harness, steps and the engine's own runner.
 
     Equal sources give equal bytes, on every host.
+
+    Args:
+        engine: whose it is.
+        module: of the engine's, whose ``main()`` runs in the stead of the harness.
 
     Raises:
         EngineError: the engine has no runner.
         OSError: a source cannot be read or the cache not written.
     """
-    members = _members(engine)
+    members = _members(engine, module)
     key = json.dumps([_LAYOUT, {name: _digest(data) for name, data in members.items()}])
     cache = KeyedCache(cache_root() / "runners")
 
@@ -47,12 +58,13 @@ def pack_runner(engine: Engine) -> BundleFile:
     return BundleFile(RUNNER_FILE, sha256_of(path), path.stat().st_size, path)
 
 
-def _members(engine: Engine) -> dict[str, bytes]:
+def _members(engine: Engine, module: str | None) -> dict[str, bytes]:
     package = Path(edgekit.__file__).resolve().parent
     runner = package.parent.joinpath(*engine.runner_module.split(".")).with_suffix(".py")
     if not runner.is_file():
         raise EngineError(f"the engine {engine.name} has no runner: {runner} is missing")
-    members = {"__main__.py": _ENTRY_POINT.format(module=engine.runner_module).encode()}
+    entry = _OWN_ENTRY_POINT if module else _ENTRY_POINT
+    members = {"__main__.py": entry.format(module=module or engine.runner_module).encode()}
     onboard = package / "onboard"
     # An engine's runner may have neighbours, as its build may.
     for path in (*onboard.rglob("*.py"), *runner.parent.glob("runner*.py")):
