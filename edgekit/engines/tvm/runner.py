@@ -7,33 +7,16 @@ import ctypes
 import json
 import os
 import sys
-from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p
+from ctypes import c_int64
 from typing import Any, Dict, Mapping
 
 import numpy as np
 
+from edgekit.engines.tvm.runner_native import libraries, open_native
 from edgekit.onboard import harness
 
-_VERSION = 1  # TVM_SESSION_VERSION of cross/runners/tvm/session.h
 # Type codes of DLDataType, by NumPy's kind. Source: dlpack.h.
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
-
-
-class _Tensor(ctypes.Structure):
-    """DLTensor of dlpack.h."""
-
-    _fields_ = [
-        ("data", c_void_p),
-        ("device_type", c_int32),
-        ("device_id", c_int32),
-        ("ndim", c_int32),
-        ("code", c_uint8),
-        ("bits", c_uint8),
-        ("lanes", c_uint16),
-        ("shape", POINTER(c_int64)),
-        ("strides", POINTER(c_int64)),
-        ("byte_offset", c_uint64),
-    ]
 
 
 class Session:
@@ -51,9 +34,9 @@ class Session:
         del precision  # the code was made for it
         with open(os.path.join(folder, "model.json"), encoding="utf-8") as stream:
             self._facts = json.load(stream)
-        self._native = _native(os.path.join(folder, "libsession.so"))
-        if self._native.tvm_session_open(_libraries().encode(), knobs["threads"]) != 0:
-            raise self._failure()
+        self._native = open_native(
+            os.path.join(folder, "libsession.so"), libraries(), knobs["threads"]
+        )
         model = os.path.join(folder, "model.so")
         self._model = self._native.tvm_session_load(model.encode(), None)
         if not self._model:
@@ -108,30 +91,6 @@ def _view(address: int, dtype: Any, shape: Any) -> Any:
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     memory = (ctypes.c_char * size).from_address(address)
     return np.frombuffer(memory, dtype).reshape(shape)
-
-
-def _libraries() -> str:
-    """Return the folder into which the libraries of TVM's wheels were unpacked."""
-    for folder in sys.path:
-        if os.path.isfile(os.path.join(folder, "tvm_ffi", "lib", "libtvm_ffi.so")):
-            return folder
-    raise RuntimeError("TVM's libraries are not in the runtime that was installed")
-
-
-def _native(path: str) -> Any:
-    native = ctypes.CDLL(path)
-    if native.tvm_session_version() != _VERSION:
-        raise RuntimeError("%s is of another version" % path)
-    native.tvm_session_error.restype = c_char_p
-    native.tvm_session_open.argtypes = [c_char_p, c_int]
-    native.tvm_session_load.argtypes = [c_char_p, c_char_p]
-    native.tvm_session_load.restype = c_void_p
-    native.tvm_session_argument.argtypes = [c_void_p, c_int, c_int, c_int, POINTER(c_int64)]
-    native.tvm_session_argument.restype = c_void_p
-    native.tvm_session_run.argtypes = [c_void_p]
-    native.tvm_session_output.argtypes = [c_void_p, c_int]
-    native.tvm_session_output.restype = POINTER(_Tensor)
-    return native
 
 
 if __name__ == "__main__":
