@@ -1,0 +1,217 @@
+"""Tuning as a loop: choose a task, have candidates built, have them measured, keep each result."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from edgekit.core.errors import EngineError
+from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
+from edgekit.tune.record import Failure, Record, Scope
+from edgekit.tune.records import Records
+from edgekit.tune.tasks import Task, next_task, total_cost
+from edgekit.tune.worker import Candidate, Greeting, Worker
+
+Stop = Literal["trials", "time", "exhausted", "interrupted"]
+
+_STEP: Final = "tune"
+_BATCH: Final = 16
+# Every task gets some schedule soon: without any it is plain loops.
+_FIRST_BATCH: Final = 8
+_WAIT_S: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What measuring one candidate came to: costs or a failure."""
+
+    number: int
+    costs: tuple[float, ...] = ()
+    failure: Failure | None = None
+    detail: str = ""
+    device: str = ""
+
+
+class Bench(Protocol):
+    """Where candidates are measured."""
+
+    def submit(self, candidate: Candidate) -> None:
+        """Have a candidate measured, at once or when :meth:`flush` is called."""
+
+    def flush(self) -> None:
+        """No more candidates come for now."""
+
+    def results(self, wait_s: float) -> Sequence[Measured]:
+        """Return what was measured since it was asked last; wait a little if there is nothing."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: infinite for never."""
+
+    trials: float = math.inf
+    time_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a session came to.
+
+    Attributes:
+        tasks: with all of their trials, earlier ones too.
+        trials: of this session.
+        failures: of those.
+        cost_s: of one run of the model's tasks, by their best trials; infinite while one of
+            them has no success.
+    """
+
+    tasks: tuple[Task, ...]
+    stop: Stop
+    trials: int
+    failures: int
+    seconds: float
+
+    @property
+    def cost_s(self) -> float:
+        """Of one run of the model's tasks, by the best trial of each."""
+        return total_cost(self.tasks)
+
+
+class Session:
+    """One session of tuning. What was measured is on disk before anything else is done."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        greeting: Greeting,
+        bench: Bench,
+        records: Records,
+        scope: Scope,
+        *,
+        emit: EventSink,
+    ) -> None:
+        self._worker = worker
+        self._bench = bench
+        self._records = records
+        self._scope = scope
+        self._emit = emit
+        self._tasks = list(greeting.tasks)
+        self._waiting: dict[int, tuple[int, Candidate]] = {}
+        self._trials = self._failures = 0
+        records.keep_workloads(greeting.workloads)
+
+    def run(self, title: str, limits: Limits) -> Tuned:
+        """Tune until a limit is reached, nothing is left to try, or somebody interrupts."""
+        started = time.monotonic()
+        self._emit(StepStarted(_STEP, title))
+        stop: Stop = "interrupted"
+        try:
+            self._recall()
+            left = lambda: limits.time_s - (time.monotonic() - started)  # noqa: E731
+            stop = self._loop(limits, left)
+        except KeyboardInterrupt:
+            self._keep(self._bench.results(0))
+        except BaseException:
+            self._emit(StepFinished(_STEP, "failed", ok=False))
+            raise
+        self._emit(StepFinished(_STEP, f"{self._trials} trials", ok=stop != "interrupted"))
+        seconds = time.monotonic() - started
+        return Tuned(tuple(self._tasks), stop, self._trials, self._failures, seconds)
+
+    def _recall(self) -> None:
+        """Go on where earlier sessions stopped."""
+        for index, task in enumerate(self._tasks):
+            trials = tuple(self._records.trials(self._scope, task.structural_hash))
+            self._tasks[index] = task.after_records(trials)
+            # Of a lost device the candidate may be innocent: it may be proposed again.
+            told = [trial for trial in trials if trial.failure != "device_lost"]
+            if told:
+                self._worker.know(task.structural_hash, told)
+
+    def _loop(self, limits: Limits, left_s: Callable[[], float]) -> Stop:
+        while True:
+            if self._trials >= limits.trials:
+                return "trials"
+            if left_s() <= 0:
+                return "time"
+            chosen = next_task(self._tasks)
+            if chosen is None:
+                return "exhausted"
+            most = _BATCH if self._tasks[chosen].trials else _FIRST_BATCH
+            self._batch(chosen, int(min(most, limits.trials - self._trials)), limits, left_s)
+
+    def _batch(self, chosen: int, count: int, limits: Limits, left_s: Callable[[], float]) -> None:
+        task = self._tasks[chosen]
+        before = self._trials
+        for candidate in self._worker.propose(task.structural_hash, count):
+            self._waiting[candidate.number] = (chosen, candidate)
+            if candidate.library is None:
+                failed = Measured(candidate.number, (), "build_error", candidate.error)
+                self._keep([failed])
+            else:
+                self._bench.submit(candidate)
+            self._keep(self._bench.results(0))
+        self._bench.flush()
+        if self._worker.exhausted:
+            self._tasks[chosen] = _exhausted(self._tasks[chosen])
+        while True:
+            self._tell(chosen, limits, left_s())
+            if not self._waiting:
+                break
+            self._keep(self._bench.results(_WAIT_S))
+        self._refuse_hopeless(before)
+
+    def _keep(self, results: Iterable[Measured]) -> None:
+        for result in results:
+            index, candidate = self._waiting.pop(result.number)
+            task = self._tasks[index]
+            record = Record(
+                self._scope,
+                structural_hash=task.structural_hash,
+                task=task.name,
+                trace=candidate.trace,
+                measured_at_s=time.time(),
+                costs=result.costs,
+                failure=result.failure,
+                detail=result.detail,
+                flops=task.flops,
+                device=result.device,
+            )
+            self._records.append(record)
+            self._trials += 1
+            self._failures += result.failure is not None
+            if result.failure != "device_lost":
+                self._tasks[index] = task.after([record.cost])
+            self._worker.measured({result.number: result.costs})
+            if candidate.library is not None:
+                candidate.library.unlink(missing_ok=True)
+
+    def _tell(self, chosen: int, limits: Limits, left_s: float) -> None:
+        task = self._tasks[chosen]
+        total = int(limits.trials) if math.isfinite(limits.trials) else None
+        rate = f", {task.flops / task.best / 1e9:.1f} GFLOPS" if _known(task) else ""
+        cost = total_cost(self._tasks)
+        whole = f", model {cost * 1e3:.2f} ms" if math.isfinite(cost) else ""
+        left = f", {max(left_s, 0):.0f} s left" if math.isfinite(left_s) else ""
+        said = f"trials: {task.name}{rate}{whole}{left}"
+        self._emit(StepProgress(_STEP, self._trials, total, said))
+
+    def _refuse_hopeless(self, before: int) -> None:
+        """Stop where nothing at all runs: that is no fault of candidates."""
+        if before == 0 and self._trials >= _FIRST_BATCH and self._failures == self._trials:
+            last = list(self._records.trials(self._scope))[-1]
+            raise EngineError(
+                f"none of the first {self._trials} candidates could be measured: {last.detail}",
+                hint="edgekit deploy --engine tvm tells whether the device runs TVM at all",
+            )
+
+
+def _known(task: Task) -> bool:
+    return math.isfinite(task.best) and task.flops > 0
+
+
+def _exhausted(task: Task) -> Task:
+    return Task(
+        task.structural_hash, task.name, task.weight, task.flops, task.bests, exhausted=True
+    )

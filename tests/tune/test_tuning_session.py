@@ -1,0 +1,213 @@
+"""Tuning goes on where it stopped, whatever ended it, and keeps every trial."""
+
+import contextlib
+import math
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from processes import assert_nothing_runs_below
+from tuning_records import SCOPE
+
+from edgekit.core.errors import EngineError
+from edgekit.core.events import StepFinished, StepProgress, StepStarted, ignore
+from edgekit.tune.records import open_records
+from edgekit.tune.session import Limits, Measured, Session
+from edgekit.tune.worker import Worker
+
+TESTS = Path(__file__).resolve().parents[1]
+ALL = 45
+
+KILLED = """
+import sys
+import time
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from tune.test_tuning_session import Bench, Limits, session
+
+class Slow(Bench):
+    def results(self, wait_s):
+        time.sleep(0.02)
+        found, self.waiting = self.waiting[:1], self.waiting[1:]
+        return found
+
+with session(Path(sys.argv[1]), Slow(), lambda event: print(event, flush=True)) as ready:
+    ready.run("Tune", Limits())
+"""
+
+
+class Bench:
+    """Times nothing: the cost of a candidate follows from its number."""
+
+    def __init__(self, outcome=None):
+        self.waiting = []
+        self.outcome = outcome or (lambda trace: {"costs": (cost_of(trace),)})
+        self.traces = []
+
+    def submit(self, candidate):
+        assert candidate.library.read_text() == candidate.trace
+        self.traces.append(candidate.trace)
+        self.waiting.append(
+            Measured(candidate.number, device="bench", **self.outcome(candidate.trace))
+        )
+
+    def flush(self):
+        pass
+
+    def results(self, wait_s):
+        found, self.waiting = self.waiting, []
+        return found
+
+
+def cost_of(trace):
+    return 1e-3 / (1 + int(trace.split()[1]))
+
+
+@contextlib.contextmanager
+def session(folder, bench, emit=ignore, manner=""):
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    script = [sys.executable, str(TESTS / "tuning_worker.py"), str(scratch)]
+    with (
+        Worker([*script, *([manner] if manner else [])], folder / "log") as worker,
+        open_records(folder / "records.sqlite") as records,
+    ):
+        yield Session(worker, worker.greeting(), bench, records, SCOPE, emit=emit)
+
+
+def trials(folder):
+    with open_records(folder / "records.sqlite") as records:
+        return tuple(records.trials(SCOPE))
+
+
+def test_session_tries_all_there_is_and_keeps_every_trial(tmp_path):
+    events = []
+    with session(tmp_path, Bench(), events.append) as ready:
+        tuned = ready.run("Tune", Limits())
+    assert (tuned.stop, tuned.trials, tuned.failures) == ("exhausted", ALL, 1)
+    assert tuned.cost_s == pytest.approx(2 * (1e-3 / 40 + 1e-3 / 5))
+    kept = trials(tmp_path)
+    assert Counter(trial.trace for trial in kept).most_common(1)[0][1] == 1
+    assert len(kept) == ALL
+    (failed,) = [trial for trial in kept if trial.failure]
+    assert (failed.failure, failed.detail) == ("build_error", "a loop that cannot be vectorised")
+    assert {trial.device for trial in kept if not trial.failure} == {"bench"}
+    assert isinstance(events[0], StepStarted)
+    assert any("GFLOPS" in event.unit for event in events if isinstance(event, StepProgress))
+    assert events[-1] == StepFinished("tune", f"{ALL} trials")
+    assert not list((tmp_path / "scratch").glob("[0-9]*.so")), "a library outlived its trial"
+
+
+def test_trials_are_a_limit_of_the_session(tmp_path):
+    with session(tmp_path, Bench()) as ready:
+        tuned = ready.run("Tune", Limits(trials=20))
+    assert (tuned.stop, tuned.trials, len(trials(tmp_path))) == ("trials", 20, 20)
+
+
+def test_time_is_a_limit_before_anything_is_tried(tmp_path):
+    with session(tmp_path, Bench()) as ready:
+        tuned = ready.run("Tune", Limits(time_s=0))
+    assert (tuned.stop, tuned.trials, tuned.cost_s) == ("time", 0, math.inf)
+
+
+def test_second_session_tries_nothing_twice(tmp_path):
+    first, second = Bench(), Bench()
+    with session(tmp_path, first) as ready:
+        ready.run("Tune", Limits(trials=20))
+    with session(tmp_path, second) as ready:
+        tuned = ready.run("Tune", Limits())
+    assert (tuned.stop, tuned.trials) == ("exhausted", ALL - 20)
+    assert not set(first.traces) & set(second.traces)
+    assert tuned.cost_s == pytest.approx(2 * (1e-3 / 40 + 1e-3 / 5))
+
+
+def test_candidate_that_a_lost_device_had_is_tried_again(tmp_path):
+    def lose(trace):
+        return {"failure": "device_lost"} if trace == "hash-pool 2" else {"costs": (1e-3,)}
+
+    with session(tmp_path, Bench(lose)) as ready:
+        ready.run("Tune", Limits())
+    again = Bench()
+    with session(tmp_path, again) as ready:
+        ready.run("Tune", Limits())
+    assert again.traces == ["hash-pool 2"]
+
+
+def test_interrupted_session_keeps_what_was_measured(tmp_path):
+    class Interrupted(Bench):
+        def flush(self):
+            raise KeyboardInterrupt
+
+    class Late(Interrupted):
+        """Has nothing ready before the interrupt, and everything after it."""
+
+        flushed = False
+
+        def flush(self):
+            self.flushed = True
+            super().flush()
+
+        def results(self, wait_s):
+            return super().results(wait_s) if self.flushed else []
+
+    with session(tmp_path, Late()) as ready:
+        tuned = ready.run("Tune", Limits())
+    assert tuned.stop == "interrupted"
+    assert tuned.trials == len(trials(tmp_path)) == 8
+
+
+def test_nothing_that_runs_is_an_error_and_no_search(tmp_path):
+    bench = Bench(lambda _trace: {"failure": "run_error", "detail": "no TVM there"})
+    with (
+        session(tmp_path, bench) as ready,
+        pytest.raises(EngineError, match=r"none of the first 8 .* no TVM there"),
+    ):
+        ready.run("Tune", Limits())
+
+
+def test_dead_worker_is_told_with_its_last_words(tmp_path):
+    with (
+        session(tmp_path, Bench(), manner="dies") as ready,
+        pytest.raises(EngineError, match=r"ended with 1; it last said: out of memory"),
+    ):
+        ready.run("Tune", Limits())
+
+
+def test_worker_that_cannot_begin_says_why(tmp_path):
+    with (
+        pytest.raises(EngineError, match="no C compiler for aarch64"),
+        session(tmp_path, Bench(), manner="cannot"),
+    ):
+        pass
+
+
+def test_killed_session_goes_on_and_measures_nothing_twice(tmp_path):
+    """Kill -9 at several moments; what was told as done is on record, and only once."""
+    for moment_s in (0.1, 0.0, 0.05):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(TESTS)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        before = len(trials(tmp_path))
+        for line in process.stdout:
+            if line.startswith("StepProgress"):
+                break
+        time.sleep(moment_s)
+        process.send_signal(signal.SIGKILL)
+        told = [line for line in process.stdout if line.startswith("StepProgress")]
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        assert_nothing_runs_below(tmp_path)
+        kept = trials(tmp_path)
+        if told:
+            assert len(kept) - before >= int(told[-1].partition("done=")[2].partition(",")[0])
+    with session(tmp_path, Bench()) as ready:
+        assert ready.run("Tune", Limits()).stop == "exhausted"
+    kept = trials(tmp_path)
+    assert len(kept) == len({trial.trace for trial in kept}) == ALL
