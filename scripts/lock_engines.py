@@ -2,7 +2,8 @@
 
     python scripts/lock_engines.py [ENGINE ...]
 
-``host.txt`` locks the toolbox (one version for every Python it may run on). ``board.txt`` locks
+``host.txt`` locks the toolbox (one version for every Python it may run on), ``tune.txt`` that of
+tuning. ``board.txt`` locks
 what runs on the board: for each Python of ``PYTHONS`` the newest version that has a wheel there,
 under a ``python_version`` marker. A board whose libc is too old for that wheel has no use for
 the entry: ``edgekit.toolbox.wheels`` says so when it looks for the wheel.
@@ -163,6 +164,8 @@ HOST = {
         "typing-extensions==4.16.0",
     ),
 }
+# What tuning needs besides, in a toolbox of its own: tune.txt. xgboost-cpu is XGBoost without CUDA.
+TUNE = {"tvm": (*HOST["tvm"], "scipy==1.17.1", "xgboost-cpu")}
 # Toolboxes that belong to no engine: edgekit/toolbox/<name>.txt.
 TOOLBOXES = {"zig": ("ziglang==0.17.1",)}
 # The Python that locks are made for: where a package declares a newer one than it needs.
@@ -269,6 +272,9 @@ def main() -> None:
         python = HOST_PYTHON.get(engine, "3.11")
         lock = compile_lock(HOST[engine], "--python-version", python, "--universal")
         (folder / "host.txt").write_text(lock, encoding="utf-8")
+        if engine in TUNE:
+            lock = compile_lock(TUNE[engine], "--python-version", python, "--universal")
+            (folder / "tune.txt").write_text(lock, encoding="utf-8")
         lock = "".join(board_lock(package) for package in BOARD[engine])
         (folder / "board.txt").write_text(lock, encoding="utf-8")
         print(f"{engine}: host.txt and board.txt written")

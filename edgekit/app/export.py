@@ -13,6 +13,7 @@ from typing import Any, Final
 from edgekit.app.bundles import refuse_terms
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.quantise import refuse_int8
+from edgekit.app.tuned import tuned_engine
 from edgekit.catalog.targets import load_target
 from edgekit.core.bundle import BundleFile
 from edgekit.core.contracts import Engine, Unsupported
@@ -91,7 +92,8 @@ def export(options: ExportOptions, *, emit: EventSink = ignore) -> Exported:
     refusal = refuse_int8(model) if options.precision == "int8" else None
     _stop_at(refusal or engine.check(model, options.precision, target))
     int8 = _int8(engine, recipe, model, options, emit)
-    files = build(engine, model, options.precision, target, int8=int8, emit=emit)
+    tuned = tuned_engine(engine, model, options.precision, target, emulated=False, emit=emit)
+    files = build(tuned or engine, model, options.precision, target, int8=int8, emit=emit)
     manifest = _manifest(engine, model, target, options.precision, int8, files)
     _write(options.output, files, manifest, _readme(engine, manifest))
     return Exported(options.output, files, manifest)

@@ -15,6 +15,7 @@ from edgekit.app.options import DeployOptions
 from edgekit.app.prebuilt import Prebuilt
 from edgekit.app.search import threads_worth_trying
 from edgekit.app.stopwatch import Stopwatch
+from edgekit.app.tuned import with_records
 from edgekit.catalog.settings import settings
 from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.contracts import Unsupported
@@ -148,10 +149,11 @@ def _line_up(
         plan = feasible(
             candidate, arena.model, arena.target, facts, accepted=options.accept_licence
         )
-        if isinstance(plan, Feasible) and plan.engine.tunable and not options.engines:
+        tuned = _tuned(arena, plan) if isinstance(plan, Feasible) else None
+        if isinstance(plan, Feasible) and plan.engine.tunable and not (tuned or options.engines):
             rows.append(_untuned(candidate))
         elif isinstance(plan, Feasible):
-            lane = Lane(arena, plan, CandidateResult(candidate, "ok"))
+            lane = Lane(arena, tuned or plan, CandidateResult(candidate, "ok"))
             lanes.append(lane)
             rows.append(lane)
         # Nobody who asked for all engines wonders why a board without the hardware has no row.
@@ -160,12 +162,19 @@ def _line_up(
     return lanes, rows
 
 
+def _tuned(arena: Arena, plan: Feasible) -> Feasible | None:
+    if not plan.engine.tunable:
+        return None
+    emulated = arena.device.facts.emulated
+    return with_records(plan, arena.model, arena.target, emulated=emulated, emit=arena.emit)
+
+
 def _untuned(candidate: Candidate) -> CandidateResult:
     return CandidateResult(
         candidate,
         "skipped",
-        f"not tuned for this board, and many times slower than the others as it is; "
-        f"--engine {candidate.engine} races it all the same",
+        "no tuning record for this model and target, and many times slower than the others as it "
+        f"is; --engine {candidate.engine} races it all the same",
     )
 
 

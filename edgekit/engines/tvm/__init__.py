@@ -38,7 +38,14 @@ class Tvm:
 
     ``fp16``: weights, and the arithmetic of all that TVM holds to be safe in it, are half
     precision; only for CPUs that have it. x86-64 converts to float and back for each operation.
+
+    Args:
+        records_json: the best tuning record of each task, an object by structural hash
+            (``build_records.database_of``); empty: nothing is scheduled.
     """
+
+    def __init__(self, records_json: str = "") -> None:
+        self._records_json = records_json
 
     name: EngineName = "tvm"
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
@@ -75,13 +82,15 @@ class Tvm:
         return ()
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
-        """The CPU decides: the code is made for it."""
+        """The CPU decides, and the tuning records: the code is made by them."""
         del model, precision
-        settings = {
+        settings: dict[str, object] = {
             "architecture": target.architecture,
             "cpu": description(target),
             "glibc": GLIBC,
         }
+        if self._records_json:
+            settings["records"] = json.loads(self._records_json)
         return json.dumps(settings, sort_keys=True)
 
 

@@ -25,10 +25,23 @@ def build(job: "BuildJob") -> None:
     """Write ``model.so``, ``model.json``, and what runs it: ``libsession.so`` and ``tvm-run``."""
     # They import what only the toolbox has.
     from .build_native import RUN, SESSION, make
-    from .build_pipeline import VERSION, compile_model, import_model, make_target, objects
+    from .build_pipeline import (
+        VERSION,
+        compile_model,
+        import_model,
+        make_target,
+        objects,
+        tasks_of,
+    )
+    from .build_records import database_of
 
     target = make_target(job.settings["cpu"])
-    compiled = compile_model(import_model(job.model, target, job.precision), target)
+    module = import_model(job.model, target, job.precision)
+    records = job.settings.get("records")
+    database = None
+    if records:
+        database = database_of(tasks_of(module, target), records, job.scratch / "records")
+    compiled = compile_model(module, target, database)
     compile_c = partial(job.compile, job.settings["architecture"], glibc=job.settings["glibc"])
     code = objects(compiled.executable, job.scratch)
     compile_c(job.output / "model.so", ["-shared", "-fPIC", *map(str, code)])

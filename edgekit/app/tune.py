@@ -1,0 +1,224 @@
+"""The use case of tuning: schedules tried on boards until they are fast, each trial kept."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edgekit.app.bundles import feasible
+from edgekit.app.devices import Located, locate, open_device, required_target
+from edgekit.app.kernels import DeviceBench, KernelPlan, Place
+from edgekit.app.models import prepared_model, resolve_recipe
+from edgekit.app.records import own_records
+from edgekit.app.scopes import scope_of
+from edgekit.app.tuned import remember_tasks
+from edgekit.catalog.cache import cache_root
+from edgekit.core.bundle import Bundle, BundleFile
+from edgekit.core.candidate import Candidate
+from edgekit.core.contracts import Unsupported
+from edgekit.core.errors import UsageError
+from edgekit.core.events import EventSink, Note, ignore
+from edgekit.core.model import Model
+from edgekit.core.names import Precision
+from edgekit.core.target import Target
+from edgekit.tune.record import Scope
+from edgekit.tune.records import Records
+from edgekit.tune.session import Limits, Session, Tuned
+from edgekit.tune.worker import Greeting, Worker
+
+if TYPE_CHECKING:
+    from edgekit.device import Device
+
+_ENGINE: Final = "tvm"
+_BATCH: Final = 16
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What is to be tuned, where, and for how long.
+
+    Attributes:
+        devices: names or addresses of boards of one kind; empty: as ``locate`` finds one.
+        limits: when to stop.
+        size: input height and width in pixels; ``None`` for the recipe's own.
+        seed: where the search starts.
+    """
+
+    model: str
+    target: str | None = None
+    devices: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    size: tuple[int, int] | None = None
+    precision: Precision = "fp32"
+    seed: int = 0
+    accept_new: bool = False
+
+
+@dataclass(frozen=True)
+class TuneReport:
+    """What a session came to, and where it is kept."""
+
+    model: str
+    scope: Scope
+    records: Path
+    tuned: Tuned
+
+
+def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
+    """Tune a model for a kind of board on one or more of its boards.
+
+    Interrupted (``KeyboardInterrupt``), it ends in good order and says so in the report.
+
+    Raises:
+        UsageError: model, target or device cannot be meant, or TVM cannot serve them.
+        DeviceError: a device cannot be reached at the start.
+        EngineError: the toolbox is not to be had, or nothing that is built runs.
+    """
+    located = [locate(name, options.target) for name in options.devices or (None,)]
+    targets = {required_target(each).name: required_target(each) for each in located}
+    if len(targets) != 1:
+        raise UsageError(
+            f"the devices are of different kinds: {', '.join(sorted(targets))}",
+            hint="records of one kind of board are of no use to another: tune one after the other",
+        )
+    (target,) = targets.values()
+    model = prepared_model(resolve_recipe(options.model), options.size, emit=emit)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-tune-")))
+        worker = stack.enter_context(start_worker(model, target, scratch, options, emit=emit))
+        greeting = worker.greeting()
+        remember_tasks(model, options.precision, target, greeting)
+        bench, emulated = _bench(located, target, model, greeting, options, emit)
+        stack.callback(bench.close)
+        scope = scope_of(target, emulated=emulated)
+        records = stack.enter_context(own_records(emit))
+        _tell_unused(records, scope, emit)
+        session = Session(worker, greeting, bench, records, scope, emit=emit)
+        tuned = session.run(f"Tune {model.name} for {target.title or target.name}", options.limits)
+        return TuneReport(model.name, scope, records.path, tuned)
+
+
+@contextmanager
+def start_worker(
+    model: Model, target: Target, scratch: Path, options: TuneOptions, *, emit: EventSink
+) -> Iterator[Worker]:
+    """Start what proposes and builds candidates; the toolbox is made on first use."""
+    from edgekit.catalog.folders import builtin_folder
+    from edgekit.engines.tvm.cpu import GLIBC, description
+    from edgekit.engines.tvm.tuning import TOOLBOX, WORKER
+    from edgekit.toolbox import toolchains
+    from edgekit.toolbox.environments import environment
+    from edgekit.toolbox.process import new_log
+
+    python = environment(TOOLBOX, emit=emit).python
+    job = {
+        "model": str(model.onnx.path),
+        "cpu": description(target),
+        "architecture": target.architecture,
+        "glibc": GLIBC,
+        "toolchains": toolchains.__file__,
+        "sources": str(builtin_folder("cross") / "runners" / _ENGINE),
+        "scratch": str(scratch),
+        "precision": options.precision,
+        "seed": options.seed,
+        "batch": _BATCH,
+        "workers": os.cpu_count() or 1,
+    }
+    file = scratch / "job.json"
+    file.write_text(json.dumps(job), encoding="utf-8")
+    # Compiled once for all sessions: TVM's own Python takes seconds to compile.
+    bytecode = cache_root() / "bytecode"
+    command = [str(python), "-I", "-X", f"pycache_prefix={bytecode}", str(WORKER), str(file)]
+    with Worker(command, new_log(cache_root() / "logs", "tune")) as worker:
+        yield worker
+
+
+def _bench(
+    located: Sequence[Located],
+    target: Target,
+    model: Model,
+    greeting: Greeting,
+    options: TuneOptions,
+    emit: EventSink,
+) -> tuple[DeviceBench, bool]:
+    """Connect to the devices; tell whether one of them is emulated."""
+    emulated: list[bool] = []
+    threads = scope_of(target).fingerprint.threads
+
+    def place(each: Located) -> Place:
+        def connect() -> "AbstractContextManager[Device]":
+            return open_device(each, target, emit=emit, accept_new=options.accept_new)
+
+        def bundle(device: "Device") -> Bundle:
+            emulated.append(device.facts.emulated)
+            candidate = Candidate(_ENGINE, options.precision, (("threads", threads),))
+            return _bundle(device, target, model, candidate, greeting.session, emit)
+
+        return Place(each.name, connect, bundle)
+
+    places = [place(each) for each in located]
+    hold = any(each.name == "local" for each in located)
+    bench = DeviceBench(places, KernelPlan(), hold=hold, emit=emit)
+    if len(set(emulated)) > 1:
+        bench.close()
+        raise UsageError(
+            "one of the devices is emulated and another is not",
+            hint="times of an emulated processor mean nothing to a real one: tune them apart",
+        )
+    return bench, emulated[0]
+
+
+def _bundle(
+    device: "Device",
+    target: Target,
+    model: Model,
+    candidate: Candidate,
+    session: Path,
+    emit: EventSink,
+) -> Bundle:
+    """Return what times kernels on a device: TVM's runtime, the session library, the runner."""
+    import hashlib
+
+    from edgekit.device import check_target
+    from edgekit.engines.tvm.tuning import RUNNER_MODULE
+    from edgekit.toolbox.runner_pack import pack_runner
+    from edgekit.toolbox.wheels import resolve
+
+    check_target(device.facts, target)
+    plan = feasible(candidate, model, target, device.facts)
+    if isinstance(plan, Unsupported):
+        raise UsageError(f"{model.name} cannot be tuned: {plan.reason}", hint=plan.hint)
+    content = session.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    files = (
+        BundleFile(session.name, digest, len(content), session),
+        pack_runner(plan.engine, RUNNER_MODULE),
+    )
+    return Bundle(
+        name="tuning",
+        engine=_ENGINE,
+        precision=candidate.precision,
+        target=target.name,
+        architecture=target.architecture,
+        compatible=target.compatible,
+        files=files,
+        runtime=resolve(plan.runtime, device.facts, emit=emit),
+        job_json=json.dumps({"runner": RUNNER_MODULE, "classes": []}),
+        knobs=candidate.knobs,
+    )
+
+
+def _tell_unused(records: Records, scope: Scope, emit: EventSink) -> None:
+    others = records.other_versions(scope)
+    trials = sum(each.trials for each in others)
+    if trials:
+        emit(
+            Note(
+                f"{trials} trials of other versions of TVM or of edgekit's import are not used: "
+                "this one's schedules are others"
+            )
+        )

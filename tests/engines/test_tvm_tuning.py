@@ -1,0 +1,86 @@
+"""Tuning for real, on this machine: candidates built, timed, kept, and built by afterwards."""
+
+import json
+import math
+
+import pytest
+
+from edgekit.app.bundles import feasible
+from edgekit.app.scopes import scope_of
+from edgekit.app.tune import TuneOptions, tune
+from edgekit.app.tuned import tuned_engine, with_records
+from edgekit.catalog.targets import load_target
+from edgekit.core.candidate import Candidate
+from edgekit.core.events import Note, ignore
+from edgekit.engines import load_engine
+from edgekit.engines.tvm.tuning import tvm_version
+from edgekit.toolbox.build import build
+from edgekit.tune.session import Limits
+
+TVM = load_engine("tvm")
+TASKS = 5
+TRIALS = 32
+
+
+def test_version_is_the_one_that_builds():
+    assert f"\napache-tvm=={tvm_version()} " in f"\n{TVM.toolbox.requirements.read_text()}"
+
+
+def test_scope_of_an_emulated_board_is_no_real_one():
+    target = load_target("rk3566")
+    real, emulated = scope_of(target), scope_of(target, emulated=True)
+    assert real != emulated
+    assert real.fingerprint.mcpu == "cortex-a55"
+    assert real.fingerprint.threads == 4
+    assert "+dotprod" in real.fingerprint.features
+
+
+def test_scope_of_this_machine_names_its_cpu():
+    assert scope_of(load_target("local")).fingerprint.mcpu.startswith("native: ")
+
+
+def test_engine_without_records_is_not_tuned(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEKIT_RECORDS_DIR", str(tmp_path / "none"))
+    target = load_target("local")
+    found = tuned_engine(TVM, tiny, "fp32", target, emulated=False, emit=ignore)
+    assert found is None
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.toolbox
+@pytest.mark.network
+def test_tune_then_build_applies_every_record(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEKIT_RECORDS_DIR", str(tmp_path / "records"))
+    monkeypatch.setenv("EDGEKIT_DEVICE_ROOT", str(tmp_path / "device"))
+    target = load_target("local")
+    options = TuneOptions(str(tiny.onnx.path), "local", ("local",), Limits(trials=TRIALS))
+    report = tune(options)
+    assert (report.tuned.stop, report.tuned.trials) == ("trials", TRIALS)
+    assert report.tuned.failures == 0
+    assert len(report.tuned.tasks) == TASKS
+    assert math.isfinite(report.tuned.cost_s)
+    costliest = report.tuned.tasks[0]
+    assert costliest.best < costliest.bests[0], "the search found nothing better than its first"
+
+    again = tune(TuneOptions(str(tiny.onnx.path), "local", ("local",), Limits(trials=4)))
+    assert again.tuned.trials == 4
+    assert again.tuned.cost_s <= report.tuned.cost_s, "it did not go on from the records"
+
+    engine = tuned_engine(TVM, tiny, "fp32", target, emulated=False, emit=ignore)
+    files = build(engine, tiny, "fp32", target, emit=ignore)
+    (facts,) = [json.loads(file.source.read_text()) for file in files if file.path == "model.json"]
+    assert (facts["tasks"], facts["untuned"]) == (TASKS, 0)
+
+
+def test_records_that_cannot_be_used_are_told_of_and_cost_no_race(
+    tiny, facts, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("EDGEKIT_RECORDS_DIR", str(tmp_path))
+    (tmp_path / "records.sqlite").mkdir()
+    target = load_target("local")
+    plan = feasible(Candidate("tvm", "fp32", ()), tiny, target, facts())
+    events = []
+    assert with_records(plan, tiny, target, emulated=False, emit=events.append) is None
+    assert [type(event) for event in events] == [Note]
+    assert "tuning records are not used" in events[0].text
