@@ -60,12 +60,17 @@ class TuneOptions:
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What a session came to, and where it is kept."""
+    """What a session came to, and where it is kept.
+
+    Attributes:
+        emulated: whether times are those of an emulated processor: they mean nothing to a real one.
+    """
 
     model: str
     scope: Scope
     records: Path
     tuned: Tuned
+    emulated: bool = False
 
 
 def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
@@ -99,7 +104,7 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
         _tell_unused(records, scope, emit)
         session = Session(worker, greeting, bench, records, scope, emit=emit)
         tuned = session.run(f"Tune {model.name} for {target.title or target.name}", options.limits)
-        return TuneReport(model.name, scope, records.path, tuned)
+        return TuneReport(model.name, scope, records.path, tuned, emulated)
 
 
 @contextmanager

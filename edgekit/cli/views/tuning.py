@@ -27,6 +27,7 @@ def tuning_facts(report: "TuneReport") -> Mapping[str, Any]:
     return {
         "model": report.model,
         "target": report.scope.fingerprint.target,
+        "emulated": report.emulated,
         "records": str(report.records),
         "stop": tuned.stop,
         "trials": tuned.trials,
@@ -50,6 +51,8 @@ def tuning_parts(report: "TuneReport") -> tuple["Table | str", ...]:
             f"{report.model}: {tuned.cost_s * 1e3:.3g} ms by the best of each task, "
             f"{first_ms:.3g} ms by their first trials; edgekit race tells what that comes to"
         )
+        if report.emulated:
+            lines.append("these are times of an emulated processor, which no board has")
     else:
         missing = sum(not math.isfinite(task.best) for task in tuned.tasks)
         lines.append(f"{amount(missing, 'task')} without a record yet: tune on")

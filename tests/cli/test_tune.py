@@ -1,0 +1,82 @@
+"""``edgekit tune``: what it takes, and what it says in the end."""
+
+import math
+from pathlib import Path
+
+import click
+import pytest
+from tuning_records import SCOPE
+
+from edgekit.app.tune import TuneReport
+from edgekit.cli.commands.tune import Duration
+from edgekit.cli.main import run
+from edgekit.cli.views.tuning import tuning_facts, tuning_parts
+from edgekit.tune.session import Tuned
+from edgekit.tune.tasks import Task
+
+CONV = Task("a", "conv", 3, 2e6, (math.inf, 4e-3, 1e-3))
+POOL = Task("b", "pool", 1, 0.0, (2e-3,))
+FRESH = Task("c", "fresh", 1, 1e6)
+
+
+def make_report(*tasks, stop="trials", emulated=False):
+    tuned = Tuned(tasks, stop, trials=4, failures=1, seconds=2.0)
+    return TuneReport("net", SCOPE, Path("records.sqlite"), tuned, emulated)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400)]
+)
+def test_duration(text, seconds):
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "h", "-3m", "2 hours", "nan"])
+def test_duration_that_is_none_is_refused(text):
+    with pytest.raises(click.BadParameter, match="2h"):
+        Duration().convert(text, None, None)
+
+
+def test_facts_are_of_every_task_and_of_the_whole():
+    facts = tuning_facts(make_report(CONV, POOL))
+    assert facts["model_s"] == pytest.approx(3e-3 + 2e-3)
+    assert facts["first_s"] == pytest.approx(12e-3 + 2e-3)
+    assert [task["best_s"] for task in facts["tasks"]] == [1e-3, 2e-3]
+    assert facts["stop"] == "trials"
+
+
+def test_parts_show_the_costliest_task_first_and_the_rate():
+    table, *lines = tuning_parts(make_report(POOL, CONV))
+    assert [row[0] for row in table.rows] == ["conv", "pool"]
+    assert table.rows[0] == ("conv", "3", "3", "4000", "1000", "2.0")
+    assert lines[0].startswith("4 trials, 1 failed, 2.0 a second: ")
+    assert lines[1].startswith("net: 5 ms by the best of each task, 14 ms by their first trials")
+
+
+def test_parts_say_how_many_tasks_have_no_record():
+    lines = tuning_parts(make_report(CONV, FRESH))
+    assert "1 task without a record yet: tune on" in lines
+    assert tuning_facts(make_report(CONV, FRESH))["model_s"] is None
+
+
+def test_parts_of_an_emulated_board_claim_no_time_of_a_real_one():
+    assert any("emulated" in str(part) for part in tuning_parts(make_report(CONV, emulated=True)))
+    assert not any("emulated" in str(part) for part in tuning_parts(make_report(CONV)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tune", "yolo5", "--target", "local", "--device", "local"], ["yolo5", "yolov5"]),
+        (["tune", "yolov5", "--target", "rk3556", "--device", "virtual"], ["rk3566"]),
+        (["tune", "yolov5", "--target", "local", "--time", "soon"], ["soon", "2h"]),
+    ],
+)
+def test_wrong_input_is_one_clear_error(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    for word in words:
+        assert word in captured.err
