@@ -37,6 +37,7 @@ from edgekit.tune.summaries import (
     ScopeSummary,
     Similar,
     TaskSummary,
+    cost_of_text,
     other_versions,
     similar_scopes,
     summarise_scopes,
@@ -118,7 +119,20 @@ class Records:
 
     def best(self, scope: Scope, structural_hash: str) -> Record | None:
         """Return the trial of least cost, ``None`` if none of the task succeeded."""
-        return next(iter(self.top(scope, structural_hash, 1)), None)
+
+        def find(held: sqlite3.Connection) -> Record | None:
+            # Costs alone are ranked: traces are long, and a look-up at every deploy must be quick.
+            rows = held.execute(
+                f"SELECT id, costs FROM trial WHERE {_OF_TASK} AND failure IS NULL",  # noqa: S608 - constants
+                (scope_key(scope), structural_hash),
+            )
+            ranked = min(((cost_of_text(costs), number) for number, costs in rows), default=None)
+            if ranked is None:
+                return None
+            query = f"SELECT {TRIAL_COLUMNS} FROM trial WHERE id = ?"  # noqa: S608 - constants
+            return trial_of_row(held.execute(query, (ranked[1],)).fetchone())
+
+        return self._store.run(find)
 
     def top(self, scope: Scope, structural_hash: str, count: int) -> tuple[Record, ...]:
         """Return up to ``count`` successful trials of a task with distinct traces, best first."""

@@ -95,7 +95,7 @@ def summarise_tasks(held: sqlite3.Connection, scope: Scope) -> tuple[TaskSummary
             task=task,
             trials=before.trials + 1,
             failures=before.failures + (failure is not None),
-            best=before.best if failure else min(before.best, _cost(costs)),
+            best=before.best if failure else min(before.best, cost_of_text(costs)),
         )
     return tuple(found.values())
 
@@ -161,7 +161,12 @@ def _scope(held: sqlite3.Connection, trial: int) -> Scope:
         raise DamagedError(f"a scope cannot be read: {error}") from error
 
 
-def _cost(costs: str) -> float:
+def cost_of_text(costs: str) -> float:
+    """Return the cost of a trial that succeeded, of what its column ``costs`` holds.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
     try:
         return float(median(json.loads(costs)))
     except (ValueError, TypeError) as error:
