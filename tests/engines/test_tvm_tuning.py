@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +19,7 @@ from edgekit.core.events import Note, ignore
 from edgekit.engines import load_engine
 from edgekit.engines.tvm.tuning import tvm_version
 from edgekit.toolbox.build import build
+from edgekit.tune.records import RECORDS_FILE, open_records
 from edgekit.tune.session import Limits
 
 TVM = load_engine("tvm")
@@ -84,3 +89,48 @@ def test_records_that_cannot_be_used_are_told_of_and_cost_no_race(
     assert with_records(plan, tiny, target, emulated=False, emit=events.append) is None
     assert [type(event) for event in events] == [Note]
     assert "tuning records are not used" in events[0].text
+
+
+@pytest.mark.slow
+@pytest.mark.toolbox
+@pytest.mark.network
+def test_killed_and_interrupted_tunes_go_on_and_try_nothing_twice(tiny, tmp_path):
+    def run(trials, until=0, number=None):
+        """Tune; send a signal once ``until`` trials were told of; return status and trials."""
+        command = ["-m", "edgekit", "tune", str(tiny.onnx.path), "-t", "local", "-d", "local"]
+        process = subprocess.Popen(
+            [sys.executable, *command, "--trials", str(trials), "--json"],
+            env={
+                **os.environ,
+                "EDGEKIT_RECORDS_DIR": str(tmp_path / "records"),
+                "EDGEKIT_DEVICE_ROOT": str(tmp_path / "device"),
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        told = 0
+        for line in process.stdout:
+            event = json.loads(line)
+            if (event.get("event"), event.get("step")) == ("step_progress", "tune"):
+                told = event["done"]
+            if number is not None and told >= until:
+                process.send_signal(number)
+                number = None
+        process.stdout.close()
+        return process.wait(), told
+
+    def traces():
+        with open_records(tmp_path / "records" / RECORDS_FILE) as records:
+            return [trial.trace for trial in records.trials(scope_of(load_target("local")))]
+
+    status, told = run(60, 6, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    first = traces()
+    assert len(first) >= told >= 6
+    status, told = run(60, 8, signal.SIGINT)
+    assert status == 130
+    second = traces()
+    assert len(second) >= len(first) + told
+    assert run(4) == (0, 4)
+    assert len(traces()) == len(second) + 4
+    assert len(set(traces())) == len(second) + 4
