@@ -113,6 +113,7 @@ def test_two_builds_give_equal_files(tiny, tmp_path):
             "settings": {},
             "quantisation": None,
             "samples": {},
+            "sources": None,
             "inputs": [asdict(spec) for spec in tiny.inputs],
             "outputs": [asdict(spec) for spec in tiny.outputs],
             "output": str(folder / "output"),
