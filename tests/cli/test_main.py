@@ -89,3 +89,20 @@ def test_reader_that_goes_away_is_no_error():
     )
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_interrupt_in_a_module_that_loads_ends_with_the_exit_code_of_interrupts(tmp_path):
+    # Where a dataclass is being made: its methods are text that is given to exec.
+    (tmp_path / "interrupted.py").write_text(
+        "import edgekit.cli.main\n"
+        "from edgekit.__main__ import main\n"
+        "def run(arguments):\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        return 130\n"
+        "edgekit.cli.main.run = run\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 130
