@@ -126,7 +126,6 @@ class _Run:
             "numpy": np.__version__,
             "steps": self._steps,
         }
-        versions["steps"] = self._steps
         versions.update(self._session.versions())
         return {
             "model_ns": model_ns,
