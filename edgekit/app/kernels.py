@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.core.bundle import Bundle, BundleFile
@@ -236,9 +237,13 @@ class _Lane(threading.Thread):
                 return
 
 
+def passing_file(path: Path) -> BundleFile:
+    """Return a file of the session's scratch folder: hashed, and remembered by no cache."""
+    content = path.read_bytes()
+    return BundleFile(path.name, hashlib.sha256(content).hexdigest(), len(content), path)
+
+
 def _file(candidate: Candidate) -> BundleFile:
-    library = candidate.library
-    if library is None:
+    if candidate.library is None:
         raise ValueError("only what was built can be measured")
-    content = library.read_bytes()
-    return BundleFile(library.name, hashlib.sha256(content).hexdigest(), len(content), library)
+    return passing_file(candidate.library)

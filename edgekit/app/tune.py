@@ -1,23 +1,22 @@
 """The use case of tuning: schedules tried on boards until they are fast, each trial kept."""
 
 import json
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgekit.app.bundles import feasible
 from edgekit.app.devices import Located, locate, open_device, required_target
-from edgekit.app.kernels import DeviceBench, KernelPlan, Place
+from edgekit.app.kernels import DeviceBench, KernelPlan, Place, passing_file
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.records import own_records
 from edgekit.app.scopes import scope_of
 from edgekit.app.tuned import remember_tasks
-from edgekit.catalog.cache import cache_root
-from edgekit.core.bundle import Bundle, BundleFile
+from edgekit.app.tuning_worker import start_worker
+from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate
 from edgekit.core.contracts import Unsupported
 from edgekit.core.errors import UsageError
@@ -28,13 +27,12 @@ from edgekit.core.target import Target
 from edgekit.tune.record import Scope
 from edgekit.tune.records import Records
 from edgekit.tune.session import Limits, Session, Tuned
-from edgekit.tune.worker import Greeting, Worker
+from edgekit.tune.worker import Greeting
 
 if TYPE_CHECKING:
     from edgekit.device import Device
 
 _ENGINE: Final = "tvm"
-_BATCH: Final = 16
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
         EngineError: the toolbox is not to be had, or nothing that is built runs.
     """
     located = [locate(name, options.target) for name in options.devices or (None,)]
-    targets = {required_target(each).name: required_target(each) for each in located}
+    targets = {target.name: target for target in map(required_target, located)}
     if len(targets) != 1:
         raise UsageError(
             f"the devices are of different kinds: {', '.join(sorted(targets))}",
@@ -94,7 +92,16 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
     model = prepared_model(resolve_recipe(options.model), options.size, emit=emit)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-tune-")))
-        worker = stack.enter_context(start_worker(model, target, scratch, options, emit=emit))
+        worker = stack.enter_context(
+            start_worker(
+                model,
+                target,
+                scratch,
+                precision=options.precision,
+                seed=options.seed,
+                emit=emit,
+            )
+        )
         greeting = worker.greeting()
         remember_tasks(model, options.precision, target, greeting)
         bench, emulated = _bench(located, target, model, greeting, options, emit)
@@ -105,41 +112,6 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
         session = Session(worker, greeting, bench, records, scope, emit=emit)
         tuned = session.run(f"Tune {model.name} for {target.title or target.name}", options.limits)
         return TuneReport(model.name, scope, records.path, tuned, emulated)
-
-
-@contextmanager
-def start_worker(
-    model: Model, target: Target, scratch: Path, options: TuneOptions, *, emit: EventSink
-) -> Iterator[Worker]:
-    """Start what proposes and builds candidates; the toolbox is made on first use."""
-    from edgekit.catalog.folders import builtin_folder
-    from edgekit.engines.tvm.cpu import GLIBC, description
-    from edgekit.engines.tvm.tuning import TOOLBOX, WORKER
-    from edgekit.toolbox import toolchains
-    from edgekit.toolbox.environments import environment
-    from edgekit.toolbox.process import new_log
-
-    python = environment(TOOLBOX, emit=emit).python
-    job = {
-        "model": str(model.onnx.path),
-        "cpu": description(target),
-        "architecture": target.architecture,
-        "glibc": GLIBC,
-        "toolchains": toolchains.__file__,
-        "sources": str(builtin_folder("cross") / "runners" / _ENGINE),
-        "scratch": str(scratch),
-        "precision": options.precision,
-        "seed": options.seed,
-        "batch": _BATCH,
-        "workers": os.cpu_count() or 1,
-    }
-    file = scratch / "job.json"
-    file.write_text(json.dumps(job), encoding="utf-8")
-    # Compiled once for all sessions: TVM's own Python takes seconds to compile.
-    bytecode = cache_root() / "bytecode"
-    command = [str(python), "-I", "-X", f"pycache_prefix={bytecode}", str(WORKER), str(file)]
-    with Worker(command, new_log(cache_root() / "logs", "tune")) as worker:
-        yield worker
 
 
 def _bench(
@@ -186,8 +158,6 @@ def _bundle(
     emit: EventSink,
 ) -> Bundle:
     """Return what times kernels on a device: TVM's runtime, the session library, the runner."""
-    import hashlib
-
     from edgekit.device import check_target
     from edgekit.engines.tvm.tuning import RUNNER_MODULE
     from edgekit.toolbox.runner_pack import pack_runner
@@ -197,12 +167,6 @@ def _bundle(
     plan = feasible(candidate, model, target, device.facts)
     if isinstance(plan, Unsupported):
         raise UsageError(f"{model.name} cannot be tuned: {plan.reason}", hint=plan.hint)
-    content = session.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    files = (
-        BundleFile(session.name, digest, len(content), session),
-        pack_runner(plan.engine, RUNNER_MODULE),
-    )
     return Bundle(
         name="tuning",
         engine=_ENGINE,
@@ -210,7 +174,7 @@ def _bundle(
         target=target.name,
         architecture=target.architecture,
         compatible=target.compatible,
-        files=files,
+        files=(passing_file(session), pack_runner(plan.engine, RUNNER_MODULE)),
         runtime=resolve(plan.runtime, device.facts, emit=emit),
         job_json=json.dumps({"runner": RUNNER_MODULE, "classes": []}),
         knobs=candidate.knobs,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from edgekit.app.bundles import Feasible
 from edgekit.app.records import records_file
 from edgekit.app.scopes import scope_of
+from edgekit.app.tuning_worker import start_worker
 from edgekit.catalog.cache import KeyedCache, cache_root
 from edgekit.core.contracts import Engine
 from edgekit.core.errors import EdgekitError
@@ -95,15 +96,12 @@ def remember_tasks(
 
 
 def _ask(folder: Path, model: Model, precision: Precision, target: Target, emit: EventSink) -> None:
-    from edgekit.app.tune import TuneOptions, start_worker
-
     step = "tasks"
     emit(StepStarted(step, f"See which tuning records fit {model.name}"))
-    options = TuneOptions(model.name, precision=precision)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="edgekit-tune-") as scratch,
-            start_worker(model, target, Path(scratch), options, emit=emit) as worker,
+            start_worker(model, target, Path(scratch), precision=precision, emit=emit) as worker,
         ):
             _write(folder, worker.greeting())
     except BaseException:
