@@ -35,7 +35,7 @@ def run(call: "Call") -> "Answer":
     layout.make()
     with DeviceLock(layout.lock, "run"):
         manifest = read_manifest(layout, identity)
-        command = [_python(manifest["runtime"].get("python")), "-B", "-s"]
+        command = [*_launcher(call), _python(manifest["runtime"].get("python")), "-B", "-s"]
         job, folder = _make_job_folder(layout)
         table = _job_table(call, manifest, folder)
         durable.write_file(os.path.join(folder, "job.json"), json.dumps(table, sort_keys=True))
@@ -48,6 +48,14 @@ def run(call: "Call") -> "Answer":
     ended["job"] = job
     ended["files"] = _files(folder)
     return ended
+
+
+def _launcher(call: "Call") -> "List[str]":
+    """Return the command that starts the runner in the host's stead, such as one that counts."""
+    words = call.arg("launcher", list) if "launcher" in call.args else []
+    if not all(isinstance(word, str) for word in words):
+        raise VerbError("bad_request", "run: launcher must be a list of words")
+    return list(words)
 
 
 def _make_job_folder(layout: "Layout") -> "List[str]":

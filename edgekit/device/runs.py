@@ -49,6 +49,7 @@ def run(
         "knobs": dict(request.knobs),
         "postprocess_parameters": json.loads(request.postprocess_json),
         "timeout_s": request.timeout_s,
+        "launcher": list(request.launcher),
     }
     ended = client.request("run", args, on_event=hear)
     _check_end(ended, request)

@@ -30,6 +30,7 @@ class RunRequest:
         outputs: where output files go; ``None``: a folder that lives as long as the
             :class:`~edgekit.device.Device` is open.
         step: id under which progress is told.
+        launcher: command on the device that is given the runner's own command and becomes it.
     """
 
     kind: RunKind
@@ -41,6 +42,7 @@ class RunRequest:
     made: bool = False
     outputs: Path | None = None
     step: str = "run"
+    launcher: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

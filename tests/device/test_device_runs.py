@@ -66,6 +66,32 @@ def test_run_hands_on_kind_knobs_and_postprocess_parameters(device, workshop):
     assert job["postprocess_parameters"] == {}
 
 
+def test_run_by_a_launcher_starts_the_same_runner(device, workshop, tmp_path):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    frame = workshop.file(b"one")
+    device.push([frame])
+    words = ("sh", "-c", f'printf "%s\\n" "$@" > {tmp_path}/words; exec "$@"', "sh", "env", "A=1")
+    result = device.run(bundle.identity, RunRequest("time", (frame.sha256,), launcher=words))
+    assert result.model_ns == (5, 6, 7)
+    seen = (tmp_path / "words").read_text().splitlines()
+    assert seen[:2] == ["env", "A=1"]
+    assert seen[3:5] == ["-B", "-s"]
+    assert seen[5].endswith(f"{bundle.identity}/runner.pyz")
+    with pytest.raises(RunnerError, match="status 7"):
+        device.run(bundle.identity, RunRequest("infer", (), launcher=("sh", "-c", "exit 7")))
+
+
+def test_run_by_what_is_no_launcher_is_refused(device, workshop):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    with pytest.raises(AgentError, match="list of words") as caught:
+        device.run(bundle.identity, RunRequest("infer", (), launcher=("sh", 7)))
+    assert caught.value.code == "bad_request"
+    with pytest.raises(NoPythonError, match="could not start /nowhere"):
+        device.run(bundle.identity, RunRequest("infer", (), launcher=("/nowhere",)))
+
+
 def test_run_with_many_large_outputs_brings_them_all(device, workshop):
     bundle = workshop.bundle()
     deliver(device, bundle)
