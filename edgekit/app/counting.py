@@ -1,13 +1,40 @@
-"""Instructions counted on a virtual board: of any program there."""
+"""Instructions counted on a virtual board: of any program there, and of one inference."""
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.core.events import EventSink, ignore
+from edgekit.core.errors import DeviceError
+from edgekit.core.events import EventSink, StepFinished, StepStarted, ignore
+from edgekit.core.knobs import Knobs
+from edgekit.core.measurement import BenchPlan
 
 if TYPE_CHECKING:
-    from edgekit.board.instructions import InstructionCount
+    from edgekit.board.counts import InstructionCount
+    from edgekit.board.user_mode import RunningBoard
+    from edgekit.device import Device
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What is inferred, and how its instructions are counted.
+
+    Attributes:
+        bundle: identity of what is installed on the board.
+        frame: sha256 of a frame that was pushed.
+        knobs: instead of the bundle's own of these names. With several threads the count differs
+            from run to run.
+        rounds: over how many inferences the difference is taken.
+        timeout_s: for each of the two runs.
+    """
+
+    bundle: str
+    frame: str
+    knobs: Knobs = (("threads", 1),)
+    rounds: int = 2
+    timeout_s: float = 3600.0
 
 
 def count_on_board(
@@ -56,3 +83,108 @@ def host_compiler(*, emit: EventSink) -> tuple[str, ...]:
     from edgekit.toolbox.native import COMPILER
 
     return (str(environment(COMPILER, emit=emit).python), "-m", "ziglang", "cc")
+
+
+def count_active(
+    name: str,
+    image: Path,
+    *,
+    memory: bool = False,
+    emit: EventSink = ignore,
+) -> "InstructionCount":
+    """Count one inference of what is active on a virtual board.
+
+    Args:
+        name: the board's.
+        image: what is inferred.
+        memory: whether memory accesses are counted too.
+        emit: told of each step.
+
+    Raises:
+        UsageError: the image cannot be read.
+        DeviceError: the board is not up, or nothing is active there.
+        RunnerError: the runner failed.
+    """
+    from edgekit.app.arena import frame_content
+    from edgekit.app.devices import board_address
+    from edgekit.board.user_mode import find_board
+    from edgekit.device import connect
+    from edgekit.prepare.frames import frames_of
+
+    board = find_board(name)
+    frames = frames_of([image])
+    with connect(board_address(board), emit=emit) as device:
+        active = device.status().current
+        if active is None:
+            raise DeviceError(
+                f"nothing is active on virtual board {name}",
+                hint=f"edgekit deploy MODEL --target {board.target} --device virtual",
+            )
+        device.push(frame_content(frames), emit)
+        inference = Inference(active.bundle, frames[0].sha256)
+        return count_inference(device, board, inference, memory=memory, emit=emit)
+
+
+def count_inference(
+    device: "Device",
+    board: "RunningBoard",
+    inference: Inference,
+    *,
+    memory: bool = False,
+    emit: EventSink = ignore,
+) -> "InstructionCount":
+    """Count one inference of a bundle: the engine's call alone, by its own runner.
+
+    The runner is run twice by the board's agent, the second time with more inferences; what both
+    did, loading the model and warming up, is not in the difference.
+
+    Args:
+        device: the board, connected.
+        board: the same board, as this host sees it.
+        inference: of what, and how.
+        memory: whether memory accesses are counted too.
+        emit: told of the two runs.
+
+    Raises:
+        RunnerError: the runner crashed, or took too long.
+        DeviceError: qemu-user is missing, or the board was lost.
+    """
+    from edgekit.board.counting_launcher import counting_launcher
+    from edgekit.board.counts import per_round
+    from edgekit.device import RunRequest
+
+    def plan(runs: int) -> BenchPlan:
+        return BenchPlan(
+            warmup_runs=1,
+            warmup_seconds=0.0,
+            min_runs=runs,
+            min_seconds=0.0,
+            max_seconds=inference.timeout_s,
+            end_to_end=False,
+        )
+
+    step = f"count:{inference.bundle[:12]}"
+    emit(StepStarted(step, f"Count the instructions of an inference on {board.name}"))
+    ok = False
+    try:
+        with counting_launcher(
+            board, compiler=lambda: host_compiler(emit=emit), memory=memory, emit=emit
+        ) as launcher:
+            counts = []
+            for runs in (1, 1 + inference.rounds):
+                request = RunRequest(
+                    kind="time",
+                    frames=(inference.frame,),
+                    plan=plan(runs),
+                    knobs=inference.knobs,
+                    timeout_s=inference.timeout_s,
+                    step=step,
+                    launcher=launcher.words,
+                )
+                device.run(inference.bundle, request, emit)
+                counts.append(launcher.take())
+        counted = per_round(counts[0], counts[1], inference.rounds)
+        ok = True
+    finally:
+        emit(StepFinished(step, "" if ok else "failed", ok=ok))
+    return counted

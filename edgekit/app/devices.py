@@ -15,6 +15,7 @@ from edgekit.core.target import Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edgekit.board.user_mode import RunningBoard
     from edgekit.catalog.devices import DeviceEntry
     from edgekit.device import Device
     from edgekit.device.address import Address
@@ -166,14 +167,19 @@ def _address_of(entry: "DeviceEntry") -> "Address":
 
 def _virtual_address(target: Target | None, emit: EventSink) -> "Address":
     from edgekit.board import user_mode
-    from edgekit.device.address import SshAddress
 
     if target is None or not target.compatible:
         raise UsageError(
             f"no virtual board can be made of {target.name if target else 'an unknown target'}",
             hint="--target NAME with a board's name; edgekit targets lists them",
         )
-    board = user_mode.up(target, emit=emit)
+    return board_address(user_mode.up(target, emit=emit))
+
+
+def board_address(board: "RunningBoard") -> "Address":
+    """Return where a virtual board is that is up."""
+    from edgekit.device.address import SshAddress
+
     return SshAddress(
         host=board.host,
         user=board.user,

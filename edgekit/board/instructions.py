@@ -18,14 +18,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edgekit.board import privilege
 from edgekit.board.counting_kit import Compiler, counting_kit
+from edgekit.board.counts import InstructionCount, Line, make_out, read_lines, total
 from edgekit.board.privilege import SYSTEM_PATH, Privilege
 from edgekit.board.process import child_of
 from edgekit.board.rootfs import BOARD_USER
@@ -45,49 +45,6 @@ _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
 }
-
-
-@dataclass(frozen=True)
-class MemoryAccesses:
-    """What went to and came from memory, as the emulator does it.
-
-    One access moves 8 bytes at most: an instruction that loads a pair, or a vector of 16 bytes,
-    is two.
-
-    Attributes:
-        loads, stores: accesses.
-        loaded_bytes, stored_bytes: what they moved.
-    """
-
-    loads: int
-    stores: int
-    loaded_bytes: int
-    stored_bytes: int
-
-
-@dataclass(frozen=True)
-class InstructionCount:
-    """How many instructions a program executed, in all its threads and forked processes.
-
-    A number of instructions of the emulated processor, neither a time nor a rate. The kernel's
-    own are not in it.
-
-    Attributes:
-        instructions: all of them.
-        simd_fp: those that compute with vectors or floating point.
-        branches: branches, calls, returns, system calls, and the like.
-        memory: those that load or store, of vectors too. Like ``simd_fp`` and ``branches``, by
-            the groups of the Arm manual; ``None`` for 32-bit programs, which it groups otherwise.
-        accesses: ``None`` where they were not asked for.
-        uncounted_programs: how many other programs it started; theirs are not in it.
-    """
-
-    instructions: int
-    simd_fp: int | None
-    branches: int | None
-    memory: int | None
-    accesses: MemoryAccesses | None = None
-    uncounted_programs: int = 0
 
 
 def count(
@@ -123,17 +80,14 @@ def count(
     """
     if not command:
         raise UsageError("no command was given to count", hint="edgekit board count NAME -- ls /")
-    kit = counting_kit(load_target(board.target).architecture, compiler, emit=emit)
+    architecture = load_target(board.target).architecture
+    kit = counting_kit(architecture, compiler, emit=emit)
     root = privilege.obtain(f"Counting on virtual board {board.name}")
     step = f"board:count:{board.name}"
     emit(StepStarted(step, f"Count what {Path(command[0]).name} executes on {board.name}"))
     try:
         with tempfile.TemporaryDirectory(prefix=".count-", dir=board.folder) as name:
-            out = Path(name) / "out"
-            out.mkdir()
-            out.chmod(0o711)
-            (out / "counts").touch()
-            (out / "counts").chmod(0o666)  # the board's user writes to it
+            out = make_out(Path(name))
             full = root.command(
                 [
                     *_entry(board, environment or {}),
@@ -142,69 +96,17 @@ def count(
                 ]
             )
             status, said = _run(full, root, Path(name) / "said", timeout_s)
-            lines = [json.loads(line) for line in (out / "counts").read_text().splitlines()]
+            lines = read_lines(out)
     except BaseException:
         emit(StepFinished(step, "failed", ok=False))
         raise
     emit(StepFinished(step, ok=status == 0))
     _check_end(board, command, status, said, lines)
-    return _sum(lines, board, memory)
-
-
-def per_round(fewer: InstructionCount, more: InstructionCount, rounds: int) -> InstructionCount:
-    """Return what one round of a loop executes, from two runs of the same program.
-
-    What both did once, such as loading and warming up, is gone in the difference.
-
-    Args:
-        fewer: of the run with fewer rounds.
-        more: of the run with ``rounds`` more of them.
-        rounds: how many more.
-
-    Raises:
-        UsageError: there is no difference to take.
-    """
-    if rounds < 1 or more.instructions < fewer.instructions:
-        raise UsageError(
-            f"{more.instructions} instructions are not those of {rounds} more rounds than "
-            f"{fewer.instructions}"
-        )
-
-    def one(name: str) -> int | None:
-        first, second = getattr(fewer, name), getattr(more, name)
-        return None if first is None or second is None else round((second - first) / rounds)
-
-    return InstructionCount(
-        instructions=round((more.instructions - fewer.instructions) / rounds),
-        simd_fp=one("simd_fp"),
-        branches=one("branches"),
-        memory=one("memory"),
-        accesses=_accesses_per_round(fewer.accesses, more.accesses, rounds),
-        uncounted_programs=round((more.uncounted_programs - fewer.uncounted_programs) / rounds),
-    )
-
-
-def _accesses_per_round(
-    fewer: MemoryAccesses | None, more: MemoryAccesses | None, rounds: int
-) -> MemoryAccesses | None:
-    if fewer is None or more is None:
-        return None
-    return MemoryAccesses(
-        loads=round((more.loads - fewer.loads) / rounds),
-        stores=round((more.stores - fewer.stores) / rounds),
-        loaded_bytes=round((more.loaded_bytes - fewer.loaded_bytes) / rounds),
-        stored_bytes=round((more.stored_bytes - fewer.stored_bytes) / rounds),
-    )
+    return total(lines, groups=architecture == "aarch64", accesses=memory)
 
 
 def _entry(board: RunningBoard, environment: Mapping[str, str]) -> list[str | Path]:
     """Return the command that stands before another to run it among the board's processes."""
-    first = child_of(board.pid)
-    if first is None:
-        raise DeviceError(
-            f"virtual board {board.name} is not up",
-            hint=f"run `edgekit board up {board.target}`",
-        )
     marker = board.folder / "etc" / "edgekit" / "virtual-board.json"
     cpu = str(json.loads(marker.read_bytes())["cpu"])
     wanted = {**_ENVIRONMENT, "QEMU_CPU": cpu, **environment}
@@ -217,12 +119,30 @@ def _entry(board: RunningBoard, environment: Mapping[str, str]) -> list[str | Pa
         pairs.append("QEMU_SET_ENV=" + ",".join(f"{name}={loader[name]}" for name in loader))
     # By their paths: the PATH that is set is the program's.
     return [
-        *("env", "-i", *pairs, _program("nsenter"), "--target", str(first)),
-        *("--mount", "--pid", "--uts", "--ipc", "--", _program("unshare"), "--mount"),
+        *("env", "-i", *pairs, host_program("nsenter"), "--target", str(first_process(board))),
+        *("--mount", "--pid", "--uts", "--ipc", "--", host_program("unshare"), "--mount"),
     ]
 
 
-def _program(name: str) -> str:
+def first_process(board: RunningBoard) -> int:
+    """Return the first process in a board's namespaces, as the host counts.
+
+    Raises:
+        DeviceError: the board is not up.
+    """
+    if first := child_of(board.pid):
+        return first
+    raise DeviceError(
+        f"virtual board {board.name} is not up", hint=f"run `edgekit board up {board.target}`"
+    )
+
+
+def host_program(name: str) -> str:
+    """Return where a program of the host's stands.
+
+    Raises:
+        DeviceError: it is missing.
+    """
     found = shutil.which(name, path=SYSTEM_PATH)
     if found is None:
         raise DeviceError(f"{name} is not installed", hint="run `apt-get install util-linux`")
@@ -259,7 +179,7 @@ def _check_end(
     command: Sequence[str],
     status: int,
     said: str,
-    lines: Sequence[Mapping[str, object]],
+    lines: Sequence[Line],
 ) -> None:
     """Refuse the counts of a program that did not come to its end.
 
@@ -288,29 +208,3 @@ def _check_end(
         )
     if status != 0:
         raise DeviceError(f"{what} failed with status {status}{words}")
-
-
-def _sum(
-    lines: Iterable[Mapping[str, int | str]], board: RunningBoard, memory: bool
-) -> InstructionCount:
-    kept = list(lines)
-    ends = [line["end"] for line in kept]
-    wide = load_target(board.target).architecture == "aarch64"
-
-    def total(name: str) -> int:
-        return sum(int(line[name]) for line in kept)
-
-    def grouped(name: str) -> int | None:
-        return total(name) if wide else None
-
-    accesses = MemoryAccesses(
-        total("loads"), total("stores"), total("loaded_bytes"), total("stored_bytes")
-    )
-    return InstructionCount(
-        instructions=total("instructions"),
-        simd_fp=grouped("simd_fp"),
-        branches=grouped("branches"),
-        memory=grouped("memory"),
-        accesses=accesses if memory else None,
-        uncounted_programs=ends.count("exec") - ends.count("exec failed"),
-    )

@@ -6,7 +6,7 @@ import pytest
 
 from edgekit.board import counting_kit as kits
 from edgekit.board import requirements
-from edgekit.board.instructions import InstructionCount, MemoryAccesses, per_round
+from edgekit.board.counts import InstructionCount, MemoryAccesses, per_round
 from edgekit.core.errors import DeviceError, UsageError
 from edgekit.core.events import ignore
 

@@ -8,7 +8,8 @@ import pytest
 from arm_program import LOOP, LOOP_ROUNDS, SDOT
 
 from edgekit.board import user_mode
-from edgekit.board.instructions import InstructionCount, MemoryAccesses, count, per_round
+from edgekit.board.counts import InstructionCount, MemoryAccesses, per_round
+from edgekit.board.instructions import count
 from edgekit.board.requirements import counting_requirement
 from edgekit.core.errors import DeviceError, UsageError
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgekit.board.instructions import InstructionCount, MemoryAccesses
+from edgekit.board.counts import InstructionCount, MemoryAccesses
 from edgekit.cli.main import run
 from edgekit.cli.views.counts import count_table
 
@@ -35,6 +35,25 @@ def test_count_hands_command_and_environment_on(called, capsys):
 def test_count_refuses_an_environment_that_is_none(called, capsys, text):
     assert run(["board", "count", "rk3566", "--env", text, "--", "ls"]) == 2
     assert "NAME=VALUE" in capsys.readouterr().err
+    assert called == []
+
+
+def test_count_wants_a_command_or_an_image(called, capsys, monkeypatch, tmp_path):
+    asked = []
+
+    def count_active(name, image, **options):
+        asked.append((name, image, options["memory"]))
+        return InstructionCount(7, None, None, None)
+
+    monkeypatch.setattr("edgekit.app.counting.count_active", count_active)
+    image = tmp_path / "photo.png"
+    image.touch()
+    assert run(["board", "count", "rk3566", "--image", str(image), "--memory"]) == 0
+    assert asked == [("rk3566", image, True)]
+    for wrong in ([], ["--image", str(image), "ls"], ["--image", str(image), "--env", "A=1"]):
+        assert run(["board", "count", "rk3566", *wrong]) == 2
+        assert "COMMAND" in capsys.readouterr().err
+    assert len(asked) == 1
     assert called == []
 
 

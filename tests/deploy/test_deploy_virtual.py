@@ -1,9 +1,11 @@
 """The main job on emulated boards: their own sshd, their own userland, correctness only."""
 
+import cv2
+import numpy as np
 import pytest
 
 from edgekit.board import user_mode
-from edgekit.board.requirements import requirements
+from edgekit.board.requirements import counting_requirement, requirements
 from edgekit.engines import engine_names, load_engine
 
 pytestmark = [
@@ -128,3 +130,22 @@ def test_yolov5_on_an_emulated_32_bit_pi_equals_the_reference(edgekit, model_mir
     assert "armv7l" in rows["onnxruntime", "fp32"]["reason"]
     check_claims_no_speed(done.result)
     assert done.result["device"]["machine"] == "armv7l"
+
+
+def test_inference_on_an_emulated_rk3566_is_counted(edgekit, tmp_path):
+    if not counting_requirement().present:
+        pytest.skip("counting needs on this host: qemu-user")
+    done = edgekit("deploy", "shapes", *RK3566, *QUICK, "--engine", "ncnn", "--precision", "fp32")
+    assert done.code == 0
+    image = tmp_path / "grey.png"
+    cv2.imwrite(str(image), np.full((240, 320, 3), 127, np.uint8))
+    first, again = (edgekit("board", "count", "rk3566", "--image", image) for _ in range(2))
+    assert (first.code, again.code) == (0, 0)
+    counted = first.result
+    # A convolution is what it does: the rest of the process, Python above all, is not in it.
+    assert counted["simd_fp"] > counted["instructions"] / 4
+    assert counted["uncounted_programs"] == 0
+    # The runner tells its progress by the clock, which costs it a few instructions.
+    assert again.result["instructions"] == pytest.approx(counted["instructions"], rel=0.01)
+    left = user_mode.find_board("rk3566").rootfs / "run"
+    assert not list(left.glob("edgekit-count-*"))

@@ -1,5 +1,7 @@
 """``edgekit board up|down|list|ssh|count``: virtual boards on this machine."""
 
+from pathlib import Path
+
 import click
 
 from edgekit.cli.options import json_option
@@ -67,7 +69,12 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 
 @board.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Instead of a COMMAND: one inference on this image of what is deployed there.",
+)
 @click.option(
     "--env",
     "settings",
@@ -78,25 +85,35 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 @click.option("--memory", is_flag=True, help="Count memory accesses and bytes too; slower.")
 @json_option
 def count(
-    name: str, command: tuple[str, ...], settings: tuple[str, ...], memory: bool, in_json: bool
+    name: str,
+    command: tuple[str, ...],
+    image: Path | None,
+    settings: tuple[str, ...],
+    memory: bool,
+    in_json: bool,
 ) -> None:
-    """Count the instructions that COMMAND executes on the virtual board NAME.
+    """Count the instructions that COMMAND, or an inference, executes on the virtual board NAME.
 
     The same in every run, and no time: it ranks programs, it does not tell how fast one is.
     Write -- before a COMMAND that has options of its own.
     """
-    from edgekit.app.counting import count_on_board
+    from edgekit.app.counting import count_active, count_on_board
     from edgekit.cli.output import make_output
     from edgekit.cli.views.counts import count_facts, count_table
 
+    if (image is None) == (not command) or (image and settings):
+        raise click.UsageError("give a COMMAND (which --env is for) or an --image")
     for text in settings:
         if not text.partition("=")[0] or "=" not in text:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--env")
     environment = dict(text.split("=", 1) for text in settings)
     with make_output(in_json=in_json) as output:
-        counted = count_on_board(
-            name, command, environment=environment, memory=memory, emit=output.emit
-        )
+        if image is not None:
+            counted = count_active(name, image, memory=memory, emit=output.emit)
+        else:
+            counted = count_on_board(
+                name, command, environment=environment, memory=memory, emit=output.emit
+            )
         output.result(count_facts(counted), count_table(counted))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.report.table import Column, Table
 
 if TYPE_CHECKING:
-    from edgekit.board.instructions import InstructionCount
+    from edgekit.board.counts import InstructionCount
 
 
 def count_facts(counted: "InstructionCount") -> Mapping[str, Any]:
