@@ -24,7 +24,7 @@ def main():
         for key in SPACES
     ]
     if manner == "cannot":
-        say({"error": "no C compiler for aarch64 is here"})
+        say({"error": "no C compiler for aarch64 is here", "hint": "install one"})
         return
     session = str(folder / "libsession.so")
     say({"tasks": tasks, "tvm": "0.27.0.post1", "pipeline": "1", "session": session})

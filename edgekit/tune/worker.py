@@ -160,7 +160,9 @@ class Worker:
         except ValueError as error:
             raise self._died() from error
         if "error" in said:
-            raise EngineError(f"tuning failed: {said['error']}", hint=f"log: {self._log}")
+            log = f"log: {self._log}"
+            hint = f"{said['hint']}; {log}" if said.get("hint") else log
+            raise EngineError(f"tuning failed: {said['error']}", hint=hint)
         return dict(said)
 
     def _died(self) -> EngineError:

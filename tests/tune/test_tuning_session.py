@@ -180,10 +180,11 @@ def test_dead_worker_is_told_with_its_last_words(tmp_path):
 
 def test_worker_that_cannot_begin_says_why(tmp_path):
     with (
-        pytest.raises(EngineError, match="no C compiler for aarch64"),
+        pytest.raises(EngineError, match="no C compiler for aarch64") as caught,
         session(tmp_path, Bench(), manner="cannot"),
     ):
         pass
+    assert caught.value.hint.startswith("install one; log: ")
 
 
 def test_killed_session_goes_on_and_measures_nothing_twice(tmp_path):
