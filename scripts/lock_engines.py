@@ -165,7 +165,34 @@ HOST = {
     ),
 }
 # What tuning needs besides, in a toolbox of its own: tune.txt. xgboost-cpu is XGBoost without CUDA.
-TUNE = {"tvm": (*HOST["tvm"], "scipy==1.17.1", "xgboost-cpu")}
+# distributed, with what it imports, builds on other machines.
+TUNE = {
+    "tvm": (
+        *HOST["tvm"],
+        "scipy==1.17.1",
+        "xgboost-cpu",
+        "distributed",
+        "dask",
+        "click",
+        "cloudpickle",
+        "fsspec",
+        "importlib-metadata<10 ; python_version < '3.12'",
+        "jinja2",
+        "locket",
+        "markupsafe",
+        "msgpack",
+        "packaging",
+        "partd",
+        "psutil",
+        "pyyaml",
+        "sortedcontainers",
+        "tblib",
+        "toolz",
+        "tornado",
+        "zict",
+        "zipp ; python_version < '3.12'",
+    )
+}
 # Toolboxes that belong to no engine: edgekit/toolbox/<name>.txt.
 TOOLBOXES = {"zig": ("ziglang==0.17.1",)}
 # The Python that locks are made for: where a package declares a newer one than it needs.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgekit.app.bundles import feasible
+from edgekit.app.cluster import scheduler_address
 from edgekit.app.devices import Located, locate, open_device, required_target
 from edgekit.app.kernels import DeviceBench, KernelPlan, Place, passing_file
 from edgekit.app.models import prepared_model, resolve_recipe
@@ -44,6 +45,7 @@ class TuneOptions:
         limits: when to stop.
         size: input height and width in pixels; ``None`` for the recipe's own.
         seed: where the search starts.
+        workers: what compiles candidates, such as ``dask://10.0.0.5:8786``; ``None``: this machine.
     """
 
     model: str
@@ -54,6 +56,7 @@ class TuneOptions:
     precision: Precision = "fp32"
     seed: int = 0
     accept_new: bool = False
+    workers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
     Raises:
         UsageError: model, target or device cannot be meant, or TVM cannot serve them.
         DeviceError: a device cannot be reached at the start.
-        EngineError: the toolbox is not to be had, or nothing that is built runs.
+        EngineError: the toolbox or the cluster is not to be had, or nothing that is built runs.
     """
+    scheduler = scheduler_address(options.workers) if options.workers else None
     located = [locate(name, options.target) for name in options.devices or (None,)]
     targets = {target.name: target for target in map(required_target, located)}
     if len(targets) != 1:
@@ -99,6 +103,7 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
                 scratch,
                 precision=options.precision,
                 seed=options.seed,
+                scheduler=scheduler,
                 emit=emit,
             )
         )

@@ -25,6 +25,7 @@ def start_worker(
     *,
     precision: Precision,
     seed: int = 0,
+    scheduler: str | None = None,
     emit: EventSink,
 ) -> Iterator[Worker]:
     """Start what proposes and builds candidates; the toolbox is made on first use.
@@ -35,10 +36,12 @@ def start_worker(
         scratch: an empty folder of the session's own.
         precision: to build in.
         seed: where the search starts.
+        scheduler: of the Dask cluster that compiles candidates; ``None``: this machine does.
         emit: told of the toolbox if it is to be made.
 
     Raises:
-        EngineError: the toolbox is not to be had.
+        EngineError: the toolbox is not to be had. That the cluster cannot be used, the worker
+            tells when it is asked first.
     """
     from edgekit.catalog.folders import builtin_folder
     from edgekit.engines.tvm.cpu import GLIBC, description
@@ -60,6 +63,7 @@ def start_worker(
         "seed": seed,
         "batch": _BATCH,
         "workers": os.cpu_count() or 1,
+        "scheduler": scheduler,
     }
     file = scratch / "job.json"
     file.write_text(json.dumps(job), encoding="utf-8")

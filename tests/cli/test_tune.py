@@ -70,6 +70,7 @@ def test_parts_of_an_emulated_board_claim_no_time_of_a_real_one():
         (["tune", "yolo5", "--target", "local", "--device", "local"], ["yolo5", "yolov5"]),
         (["tune", "yolov5", "--target", "rk3556", "--device", "virtual"], ["rk3566"]),
         (["tune", "yolov5", "--target", "local", "--time", "soon"], ["soon", "2h"]),
+        (["tune", "yolov5", "--workers", "ray://10.0.0.5:6379"], ["ray://", "dask://HOST:PORT"]),
     ],
 )
 def test_wrong_input_is_one_clear_error(arguments, words, capsys, tmp_path, monkeypatch):

@@ -59,6 +59,11 @@ class Duration(click.ParamType[float]):
 )
 @size_option
 @click.option("--seed", type=click.IntRange(0, 1 << 30), default=0, show_default=True, metavar="N")
+@click.option(
+    "--workers",
+    metavar="dask://HOST:PORT",
+    help="Compile on a Dask cluster (see edgekit cluster); default: on this machine.",
+)
 def tune(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - click hands over whatever was declared
     """Try schedules of MODEL on boards, and keep what each of them cost.
 
@@ -83,6 +88,7 @@ def tune(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - clic
         precision=asked["precision"],
         seed=asked["seed"],
         accept_new=asked["accept_new"],
+        workers=asked["workers"],
     )
     with make_output(in_json=in_json) as output:
         report = run(options, emit=output.emit)

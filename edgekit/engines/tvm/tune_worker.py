@@ -19,6 +19,7 @@ A candidate's line is ``{"candidate": {"id", "task", "trace", "library", "argume
 One seed and the same earlier trials give the same first proposals.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -42,6 +43,7 @@ _POPULATION = 64
 _FRESH = 16
 _GENERATIONS = 2
 _LAST_LINES = 4
+_MOST_CHARACTERS = 400
 # Type codes of DLDataType, by the first letters of TVM's names. Source: dlpack.h.
 _CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
 _NO_LIMIT = 1 << 30
@@ -105,13 +107,15 @@ class Worker:
         self._ms = ms
         self._job = job
         self._say = say
-        self._pipeline = _load("build_pipeline", Path(__file__).with_name("build_pipeline.py"))
+        self._pipeline = _neighbour("build_pipeline")
         self._toolchains = _load("toolchains", Path(job["toolchains"]))
         self._found = self._toolchains.toolchains(job["architecture"], job["glibc"])
         if not self._found:
             how = self._toolchains.how_to_install(job["architecture"])
             raise RuntimeError(f"no C compiler for {job['architecture']} is here: {how}")
+        self._compilers = self._make_compilers()
         self._target = self._pipeline.make_target(job["cpu"])
+        self._target_text = self._kernel.as_text(self._target)
         # What the cost model guesses before it has learnt anything is drawn from here.
         np.random.seed(job["seed"])
         self._model = XGBModel(num_tuning_cores=job["workers"])
@@ -119,6 +123,17 @@ class Worker:
         self._writer = _TraceWriter(ms, Path(job["scratch"], "traces"))
         self._searches: dict[str, _Search] = {}
         self._number = 0
+
+    def _make_compilers(self) -> Any:  # noqa: ANN401 - of a module that cannot be imported here
+        module, scheduler = _neighbour("tune_compilers"), self._job["scheduler"]
+        self._kernel = module.load_kernel(Path(self._job["scratch"]), _load)
+        if scheduler is None:
+            return module.local_compilers(self._kernel, self._job["workers"])
+        return module.cluster_compilers(self._kernel, scheduler)
+
+    def close(self) -> None:
+        """Give back what compiles."""
+        self._compilers.close()
 
     def greet(self) -> None:
         """Tell the tasks; compile what runs candidates on the board."""
@@ -163,7 +178,8 @@ class Worker:
         self._begin(search)
         self._learn(search)
         chosen, exhausted = self._choose(search, count)
-        with ThreadPoolExecutor(self._job["workers"]) as pool:
+        # A thread for each waits for what compiles, and links.
+        with ThreadPoolExecutor(self._job["batch"]) as pool:
             built = pool.map(lambda pair: self._build(*pair), enumerate(c for c, _ in chosen))
             for (candidate, trace), (library, error) in zip(chosen, built, strict=True):
                 number, self._number = self._number, self._number + 1
@@ -223,7 +239,7 @@ class Worker:
         search.known.update(trial["trace"] for trial in search.earlier)
         sound = [(trial["trace"], trial["costs"]) for trial in search.earlier if trial["costs"]]
         folder = Path(self._job["scratch"], f"earlier-{search.name}")
-        read = _load("build_records", Path(__file__).with_name("build_records.py")).read_traces
+        read = _neighbour("build_records").read_traces
         for record in read(folder, search.workload, sound):
             self._database.commit_tuning_record(record)
             costs = [float(cost) for cost in record.run_secs]
@@ -261,24 +277,22 @@ class Worker:
 
     def _build(self, index: int, candidate: MeasureCandidate) -> tuple[str | None, str]:
         """Return the library, or what went wrong in one line."""
-        from tvm.s_tir.meta_schedule.builder.local_builder import default_build
-
+        code, error = self._compilers.compile(candidate.sch.mod, self._target_text)
+        if code is None:
+            return None, error
         folder = Path(self._job["scratch"], f"{self._number}-{index}-{time.time_ns()}")
         folder.mkdir()
-        library = folder / "kernel.so"
+        library, linked = folder / "kernel.so", folder / "kernel.o"
+        linked.write_bytes(code)
         try:
-            built = default_build(candidate.sch.mod, self._target, None)
-            objects = self._pipeline.objects(built, folder)
-            self._compile(library, ["-shared", "-fPIC", "-s", *map(str, objects)])
-            for file in objects:
-                file.unlink()
-        except Exception as error:  # noqa: BLE001 - a candidate that cannot be built is a result
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            return None, lines[-1][:400]
+            self._compile(library, ["-shared", "-fPIC", "-s", str(linked)])
+        except RuntimeError as failed:
+            return None, str(failed)[:_MOST_CHARACTERS]
+        linked.unlink()
         return str(library), ""
 
     def _session(self) -> Path:
-        native = _load("build_native", Path(__file__).with_name("build_native.py"))
+        native = _neighbour("build_native")
         folder, sources = Path(self._job["scratch"]), Path(self._job["sources"])
         return Path(native.make(native.SESSION, folder, sources, self._compile))
 
@@ -299,14 +313,15 @@ def main() -> int:
     os.dup2(2, 1)
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
-        worker = Worker(job, say)
-        worker.greet()
-        for line in _lines():
-            worker.obey(line)
+        with contextlib.closing(Worker(job, say)) as worker:
+            worker.greet()
+            for line in _lines():
+                worker.obey(line)
     except BrokenPipeError:
         return 1  # nobody listens any more
     except Exception as error:
-        say.write(json.dumps({"error": str(error).strip() or type(error).__name__}) + "\n")
+        said = str(error).strip() or type(error).__name__
+        say.write(json.dumps({"error": said, "hint": getattr(error, "hint", None)}) + "\n")
         say.flush()
         raise
     return 0
@@ -336,6 +351,10 @@ def _run(command: Sequence[str]) -> None:
     if done.returncode != 0:
         last = done.stdout.decode(errors="replace").strip().splitlines()[-_LAST_LINES:]
         raise RuntimeError(f"{Path(command[0]).name} failed: {' | '.join(last)}")
+
+
+def _neighbour(name: str) -> ModuleType:
+    return _load(name, Path(__file__).with_name(f"{name}.py"))
 
 
 def _load(name: str, path: Path) -> ModuleType:
