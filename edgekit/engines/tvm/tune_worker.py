@@ -127,6 +127,7 @@ class Worker:
     def _make_compilers(self) -> Any:  # noqa: ANN401 - of a module that cannot be imported here
         module, scheduler = _neighbour("tune_compilers"), self._job["scheduler"]
         self._kernel = module.load_kernel(Path(self._job["scratch"]), _load)
+        self._kernel.leave_out_gpus()
         if scheduler is None:
             return module.local_compilers(self._kernel, self._job["workers"])
         return module.cluster_compilers(self._kernel, scheduler)
