@@ -51,6 +51,8 @@ class HostJudge:
 
     def refusal(self, lane: Lane) -> str:
         """Return why the lane's engine cannot run on this machine, empty if it can."""
+        if lane.plan.engine.tunable and self._arena.target.name != _local().name:
+            return f"its code is {self._arena.target.name}'s own"
         found = self._plan(lane)
         return found.reason if isinstance(found, Unsupported) else ""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from edgekit.app.arena import Arena
 from edgekit.app.host_judge import HostJudge
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Effort = Literal["first", "method", "all"]
 
+# One scale and zero point for each tensor, a scale for each output channel of the weights: what
+# most engines do. It runs on every host.
+_PROXY: Final[EngineName] = "onnxruntime"
+
 
 def settle_int8(
     arena: Arena, lanes: Sequence[Lane], *, effort: Effort
@@ -27,7 +31,8 @@ def settle_int8(
     """Set every int8 lane to the way to make it that loses least.
 
     An engine's methods are tried on this machine, on the calibration images; those that tell
-    the accuracy are not looked at. An engine that cannot run here gets its first method.
+    the accuracy are not looked at. An engine that cannot run here gets what ONNX Runtime's int8
+    of the same race was given, where it can be made so, else its first method.
 
     Args:
         arena: the race's surroundings.
@@ -59,10 +64,22 @@ def settle_int8(
     if side is None or effort == "first":
         return {}
     with HostJudge(arena, side) as judge:
-        tried = [
-            (lane.plan.engine.name, _settle(lane, judge, calibration, effort)) for lane in waiting
-        ]
-    return {engine: found for engine, found in tried if found is not None}
+        return settle_judged(waiting, judge, calibration, effort)
+
+
+def settle_judged(
+    lanes: Sequence[Lane], judge: HostJudge, calibration: CalibrationSet, effort: Effort
+) -> Mapping[EngineName, ChosenQuantisation]:
+    """Settle those lanes that can be judged here; the others follow one of them."""
+    found: dict[EngineName, ChosenQuantisation] = {}
+    refusals = [(lane, judge.refusal(lane)) for lane in lanes]
+    for lane, refusal in refusals:
+        if not refusal:
+            found[lane.plan.engine.name] = _settle(lane, judge, calibration, effort)
+    for lane, refusal in refusals:
+        if refusal:
+            _follow(lane, refusal, found.get(_PROXY))
+    return found
 
 
 def _side(arena: Arena) -> "EvaluationSet | None":
@@ -77,14 +94,26 @@ def _side(arena: Arena) -> "EvaluationSet | None":
     )
 
 
+def _follow(lane: Lane, refusal: str, proxy: ChosenQuantisation | None) -> None:
+    """Make a lane int8 as another engine was that could be judged here, if it can be."""
+    how = proxy.quantisation if proxy is not None and proxy.drop is not None else None
+    if how is not None and _can_make(lane, how):
+        lane.set(_with(lane, how))
+        lane.notes.append(f"made as {_PROXY}'s int8 was ({how}): {refusal}")
+    else:
+        method = lane.plan.engine.methods[0]
+        lane.notes.append(f"calibrated by its first method, {method}: {refusal}")
+
+
+def _can_make(lane: Lane, how: Quantisation) -> bool:
+    engine = lane.plan.engine
+    return how.method in engine.methods and (engine.mixes or not how.float_layers)
+
+
 def _settle(
     lane: Lane, judge: HostJudge, calibration: CalibrationSet, effort: Effort
-) -> ChosenQuantisation | None:
+) -> ChosenQuantisation:
     arena, engine = lane.arena, lane.plan.engine
-    refusal = judge.refusal(lane)
-    if refusal:
-        lane.notes.append(f"calibrated by its first method, {engine.methods[0]}: {refusal}")
-        return None
     limit = arena.limits.max_drop
     chosen = choose_quantisation(
         engine,
@@ -117,9 +146,18 @@ def mend_refused(arena: Arena, lanes: Sequence[Lane]) -> None:
         return
     calibration = arena.calibration()
     with HostJudge(arena, side) as judge:
-        for lane in refused:
-            if not judge.refusal(lane):
+        refusals = [(lane, judge.refusal(lane)) for lane in refused]
+        for lane, refusal in refusals:
+            if not refusal:
                 lane.attempt(partial(_mend, lane, judge, calibration))
+    proxy = next((lane for lane in lanes if _is_proxy(lane)), None)
+    for lane, refusal in refusals:
+        if refusal and proxy is not None:
+            lane.attempt(partial(_mend_alike, lane, proxy))
+
+
+def _is_proxy(lane: Lane) -> bool:
+    return lane.plan.engine.name == _PROXY and lane.candidate.precision == "int8"
 
 
 def _can_be_mended(lane: Lane) -> bool:
@@ -140,10 +178,23 @@ def _mend(lane: Lane, judge: HostJudge, calibration: CalibrationSet) -> None:
         emit=arena.emit,
     )
     if chosen.quantisation != how:
-        lane.notes.append(f"then {chosen.reason}")
-        lane.set(_with(lane, chosen.quantisation))
-        lane.build()
-        lane.judge()
+        _make_anew(lane, chosen.quantisation, f"then {chosen.reason}")
+
+
+def _mend_alike(lane: Lane, proxy: Lane) -> None:
+    """Keep those layers in float that another engine had to."""
+    how = proxy.candidate.quantisation
+    if how is None or how == lane.candidate.quantisation or not _can_make(lane, how):
+        return
+    if proxy.row.status == "ok":
+        _make_anew(lane, how, f"then made as {_PROXY}'s int8 was, which passed: {how}")
+
+
+def _make_anew(lane: Lane, how: Quantisation, note: str) -> None:
+    lane.notes.append(note)
+    lane.set(_with(lane, how))
+    lane.build()
+    lane.judge()
 
 
 def _with(lane: Lane, quantisation: Quantisation) -> Candidate:
