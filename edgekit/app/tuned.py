@@ -67,7 +67,11 @@ def tuned_engine(
         scope = next((each for each in scopes if each in known), None)
         if scope is None:
             return None
-        best = _best(records, scope, tasks_of(model, precision, target, emit=emit))
+        tasks = tasks_of(model, precision, target, emit=emit)
+        if precision == "int8":
+            # Layers that must stay in float are tasks of the float model.
+            tasks += tasks_of(model, "fp32", target, emit=emit)
+        best = _best(records, scope, tuple(dict.fromkeys(tasks)))
     return Tvm(json.dumps(best, sort_keys=True)) if best else None
 
 

@@ -242,3 +242,30 @@ def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str]
         return done, job_folder
 
     return run
+
+
+@pytest.fixture
+def in_toolbox():
+    """Run a program in TVM's toolbox beside the pipeline; return what it printed as JSON."""
+    from edgekit.core.events import ignore
+    from edgekit.toolbox.environments import environment
+
+    engine = load_engine("tvm")
+    folder = engine.build_script.parent
+
+    def run(program, *arguments):
+        python = environment(engine.toolbox, emit=ignore).python
+        lines = [
+            "import importlib, json, sys, types",
+            "package = sys.modules['tvm_build'] = types.ModuleType('tvm_build')",
+            f"package.__path__ = [{str(folder)!r}]",
+            "importlib.import_module('tvm_build.tune_kernel').leave_out_gpus()",
+            "pipeline = importlib.import_module('tvm_build.build_pipeline')",
+            program,
+        ]
+        command = [str(python), "-I", "-c", "\n".join(lines), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

@@ -1,19 +1,17 @@
 """TVM: what it is told of a CPU, boards it refuses, code for another machine, tuning records."""
 
 import json
-import subprocess
 from dataclasses import replace
 
 import pytest
 
 from edgekit.catalog.targets import load_target, target_names
 from edgekit.core.contracts import RuntimeSpec, Unsupported
-from edgekit.core.events import Note, ignore
+from edgekit.core.events import Note
 from edgekit.core.target import Cluster
 from edgekit.engines import load_engine
 from edgekit.engines.tvm.cpu import GLIBC, description
 from edgekit.toolbox.build import build
-from edgekit.toolbox.environments import environment
 from edgekit.toolbox.toolchains import glibc_needed
 
 TVM = load_engine("tvm")
@@ -116,26 +114,6 @@ def test_build_for_an_a55_is_code_for_it_on_an_old_glibc(tiny):
     (note,) = [event.text for event in events if isinstance(event, Note)]
     assert f"{facts['tasks']} of {facts['tasks']} tasks have no tuning record" in note
     assert "100% of the arithmetic; the costliest: fused_conv2d" in note
-
-
-@pytest.fixture
-def in_toolbox():
-    """Run a program in the toolbox beside the pipeline; return what it printed as JSON."""
-
-    def run(program, *arguments):
-        python = environment(TVM.toolbox, emit=ignore).python
-        lines = [
-            "import json, sys",
-            f"sys.path.insert(0, {str(TVM.build_script.parent)!r})",
-            "import build_pipeline as pipeline",
-            program,
-        ]
-        command = [str(python), "-I", "-c", "\n".join(lines), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
 
 
 RECORDS = """

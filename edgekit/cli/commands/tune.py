@@ -52,7 +52,7 @@ class Duration(click.ParamType[float]):
 @click.option(
     "-p",
     "--precision",
-    type=click.Choice(("fp32", "fp16")),
+    type=click.Choice(("fp32", "fp16", "int8")),
     default="fp32",
     show_default=True,
     help="What the code computes in.",

@@ -38,6 +38,8 @@ class Tvm:
 
     ``fp16``: weights, and the arithmetic of all that TVM holds to be safe in it, are half
     precision; only for CPUs that have it. x86-64 converts to float and back for each operation.
+    ``int8``: convolutions in integers, by the processor's dot products (``build_dot``); what is
+    between them is float, fused into them.
 
     Args:
         records_json: the best tuning record of each task, an object by structural hash
@@ -48,9 +50,9 @@ class Tvm:
         self._records_json = records_json
 
     name: EngineName = "tvm"
-    precisions: tuple[Precision, ...] = ("fp32", "fp16")
-    methods: tuple[CalibrationMethod, ...] = ()
-    mixes = False
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    methods: tuple[CalibrationMethod, ...] = ("average", "percentile", "minmax")
+    mixes = True
     tunable = True
     toolbox = ToolboxSpec("tvm", ">=3.11,<3.15", _FOLDER / "host.txt")
     build_script = _FOLDER / "build.py"

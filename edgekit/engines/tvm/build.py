@@ -34,9 +34,16 @@ def build(job: "BuildJob") -> None:
         tasks_of,
     )
     from .build_records import database_of
+    from .tune_kernel import leave_out_gpus
 
+    leave_out_gpus()
     target = make_target(job.settings["cpu"])
-    module = import_model(job.model, target, job.precision)
+    scales = None
+    if job.quantisation is not None:
+        from .build_int8 import scales_of
+
+        scales = scales_of(job)
+    module = import_model(job.model, target, job.precision, scales)
     records = job.settings.get("records")
     database = None
     if records:
@@ -60,7 +67,11 @@ def build(job: "BuildJob") -> None:
     (job.output / "model.json").write_text(text, encoding="utf-8")
     # What is made for another architecture is judged on the board.
     if job.settings["architecture"] == platform.machine():
-        job.verify(_Net(job, job.output / "model.so").infer, tolerance=_TOLERANCE[job.precision])
+        infer = _Net(job, job.output / "model.so").infer
+        if job.precision == "int8":
+            job.grade(infer)
+        else:
+            job.verify(infer, tolerance=_TOLERANCE[job.precision])
     _tell_untuned(job, compiled)
 
 

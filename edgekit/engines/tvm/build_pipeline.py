@@ -8,7 +8,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .build_int8 import Scale
 
 # TVM has no types where this is checked.
 IRModule = Any
@@ -16,6 +19,7 @@ Target = Any
 Database = Any  # tvm.s_tir.meta_schedule.Database
 Executable = Any
 Expression = Any
+SpaceGenerator = Any
 
 VERSION = 1
 
@@ -101,7 +105,12 @@ def _hidden(cpuinfo: str) -> list[str]:
     return sorted(f"-{llvm}" for name, llvm in _X86_VECTORS.items() if name not in shown)
 
 
-def import_model(onnx_file: Path, target: Target, precision: str = "fp32") -> IRModule:
+def import_model(
+    onnx_file: Path,
+    target: Target,
+    precision: str = "fp32",
+    scales: "Mapping[str, Scale] | None" = None,
+) -> IRModule:
     """Return a model as fused functions, ready for tuning or to be compiled.
 
     Convolutions are laid out NHWC where all of the model can follow; weights are marked so that
@@ -111,7 +120,10 @@ def import_model(onnx_file: Path, target: Target, precision: str = "fp32") -> IR
         onnx_file: in normal form.
         target: what the code is for.
         precision: ``fp16`` computes in half precision what TVM holds to be safe in it, sums of
-            convolutions among it; inputs and outputs stay as they are.
+            convolutions among it; inputs and outputs stay as they are. ``int8`` computes
+            convolutions in integers.
+        scales: for int8, of what each convolution takes in, by its node's name; one that has
+            none stays in float. ``None``: to be tuned, not run: no code depends on them.
 
     Raises:
         RuntimeError: the front end cannot import an operator, which is named with its node.
@@ -123,35 +135,58 @@ def import_model(onnx_file: Path, target: Target, precision: str = "fp32") -> IR
     model = onnx.load(str(onnx_file))
     with _plain_clip():
         module = from_onnx(model)
-    for layout in ({"relax.nn.conv2d": ["NHWC", "HWIO"]}, None):
+    with target:
+        module = _laid_out(module)
+        if precision == "int8":
+            from .build_int8 import quantise, unit_scales
+
+            module = quantise(
+                module, model, target, unit_scales(model) if scales is None else scales
+            )
+        return tvm.transform.Sequential(_fusing(precision))(module)
+
+
+def _laid_out(module: IRModule) -> IRModule:
+    """Bring convolutions to NHWC, unless the model has an operator that cannot follow."""
+    import tvm
+    from tvm import relax
+
+    passes = relax.transform
+    first = (
+        passes.Normalize(),
+        passes.DecomposeOpsForInference(),
+        passes.CanonicalizeBindings(),
+    )
+    layout = passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})
+    for passed in ((*first, layout, passes.Normalize()), first):
         try:
-            with target:
-                return tvm.transform.Sequential(_passes(layout, precision))(module)
+            return tvm.transform.Sequential([*passed, passes.FoldConstant()])(module)
         except tvm.error.InternalError:
             # ConvertLayout knows not every operator: the layout stays ONNX's then.
-            if layout is None:
+            if passed is first:
                 raise
     raise AssertionError
 
 
-def _passes(layout: Mapping[str, Sequence[str]] | None, precision: str) -> list[Any]:
+def _fusing(precision: str) -> list[Any]:
     from tvm import relax
 
     passes = relax.transform
-    half: tuple[Any, ...] = ()
+    before: tuple[Any, ...] = ()
     if precision == "fp16":
         mixed = passes.ToMixedPrecision(out_dtype="float16")
-        half = (mixed, passes.Normalize(), passes.FoldConstant())
-    return [
-        passes.Normalize(),
-        passes.DecomposeOpsForInference(),
-        passes.CanonicalizeBindings(),
-        *((passes.ConvertLayout(layout), passes.Normalize()) if layout else ()),
-        passes.FoldConstant(),
-        *half,
-        relax.get_pipeline("zero"),
-        passes.AttachAttrLayoutFreeBuffers(),
-    ]
+        before = (mixed, passes.Normalize(), passes.FoldConstant())
+    elif precision == "int8":
+        # Results that only have another name would keep what follows from being fused.
+        before = (passes.CanonicalizeBindings(), passes.Normalize(), passes.FoldConstant())
+    return [*before, relax.get_pipeline("zero"), passes.AttachAttrLayoutFreeBuffers()]
+
+
+def space_of(function: IRModule, target: Target) -> SpaceGenerator:
+    """Return where to look for a task's schedules, as MetaSchedule's ``TuneContext`` takes it."""
+    from .build_dot import dot_space, is_dot
+
+    return dot_space(target) if is_dot(function) else "post-order-apply"
 
 
 def tasks_of(module: IRModule, target: Target) -> tuple[tuple[Task, IRModule], ...]:

@@ -221,7 +221,7 @@ class Worker:
         search.context = self._ms.TuneContext(
             search.function,
             target=self._target,
-            space_generator="post-order-apply",
+            space_generator=self._pipeline.space_of(search.function, self._target),
             search_strategy=strategy,
             task_name=search.name,
             # Another place to start from than the run before had; threads would draw as they come.
@@ -359,7 +359,10 @@ def _neighbour(name: str) -> ModuleType:
 
 
 def _load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"edgekit_{name}", path)
+    # As a package: ``from .build_int8 import`` finds its neighbours.
+    spec = importlib.util.spec_from_file_location(
+        f"edgekit_{name}", path, submodule_search_locations=[str(path.parent)]
+    )
     if spec is None or spec.loader is None:
         raise RuntimeError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
