@@ -1,17 +1,21 @@
 """Instructions counted on a virtual board: of any program there, and of one inference."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.core.errors import DeviceError
+from edgekit.app.devices import Located, board_address
+from edgekit.core.errors import DeviceError, UsageError
 from edgekit.core.events import EventSink, StepFinished, StepStarted, ignore
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
+from edgekit.core.target import Target
 
 if TYPE_CHECKING:
+    from edgekit.board.counting_launcher import Launcher
     from edgekit.board.counts import InstructionCount
     from edgekit.board.user_mode import RunningBoard
     from edgekit.device import Device
@@ -106,7 +110,6 @@ def count_active(
         RunnerError: the runner failed.
     """
     from edgekit.app.arena import frame_content
-    from edgekit.app.devices import board_address
     from edgekit.board.user_mode import find_board
     from edgekit.device import connect
     from edgekit.prepare.frames import frames_of
@@ -188,3 +191,46 @@ def count_inference(
     finally:
         emit(StepFinished(step, "" if ok else "failed", ok=ok))
     return counted
+
+
+def check_countable(located: Located) -> None:
+    """Refuse a device on which instructions cannot be counted.
+
+    Raises:
+        UsageError: it is no virtual board of this machine.
+    """
+    if located.address is not None and _board_at(located) is None:
+        raise UsageError(
+            f"instructions are counted on virtual boards, and {located.name} is none",
+            hint="--device virtual counts on an emulated board; without --cost instructions "
+            f"{located.name} itself tells how long a candidate takes",
+        )
+
+
+@contextmanager
+def counting_on(
+    located: Located, target: Target, *, emit: EventSink = ignore
+) -> "Iterator[Launcher]":
+    """Make a virtual board that is up able to start counted programs itself.
+
+    Raises:
+        DeviceError: the board is not up, or qemu-user is missing.
+    """
+    from edgekit.board.counting_launcher import counting_launcher
+    from edgekit.board.user_mode import find_board
+
+    board = _board_at(located) or find_board(target.name)
+    with counting_launcher(board, compiler=lambda: host_compiler(emit=emit), emit=emit) as made:
+        yield made
+
+
+def _board_at(located: Located) -> "RunningBoard | None":
+    """Return the virtual board that is up at an address; its name here is the user's own."""
+    from edgekit.board.user_mode import list_boards
+    from edgekit.device.address import SshAddress
+
+    place = located.address
+    if not isinstance(place, SshAddress):
+        return None
+    where = (place.host, place.port)
+    return next((each for each in list_boards() if (each.host, each.port) == where), None)

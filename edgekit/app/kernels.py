@@ -18,6 +18,7 @@ from edgekit.tune.session import Measured
 from edgekit.tune.worker import Candidate
 
 if TYPE_CHECKING:
+    from edgekit.board.counting_launcher import Launcher
     from edgekit.device import Device
 
 _GROUP: Final = 8  # candidates that one process on the board times
@@ -49,11 +50,14 @@ class Place:
         name: as records call it.
         open: connects; again and again if the device drops off.
         bundle: what times kernels there.
+        counter: makes an emulated board, once it is connected, count what kernels execute;
+            ``None`` where they are timed.
     """
 
     name: str
     open: Callable[[], "AbstractContextManager[Device]"]
     bundle: Callable[["Device"], Bundle]
+    counter: Callable[[], "AbstractContextManager[Launcher]"] | None = None
 
 
 class DeviceBench:
@@ -137,7 +141,7 @@ class _Lane(threading.Thread):
         self._stop_asked = stop
         self._emit = emit
         self._stack = ExitStack()
-        self._ready: tuple[Device, Bundle] | None = None
+        self._ready: tuple[Device, Bundle, Launcher | None] | None = None
 
     def connect(self) -> None:
         """Reach the device, and have there what times kernels."""
@@ -145,7 +149,9 @@ class _Lane(threading.Thread):
         bundle = self._place.bundle(device)
         device.push(bundle.content, self._emit)
         device.install(bundle, self._emit)
-        self._ready = (device, bundle)
+        counter = self._place.counter
+        launcher = self._stack.enter_context(counter()) if counter else None
+        self._ready = (device, bundle, launcher)
 
     def disconnect(self) -> None:
         """Give the connection back; a broken one breaks here at most once more."""
@@ -192,7 +198,7 @@ class _Lane(threading.Thread):
 
         if self._ready is None:
             raise AssertionError  # connected before it was started
-        device, bundle = self._ready
+        device, bundle, launcher = self._ready
         files = [_file(candidate) for candidate in group]
         device.push(files)
         plan = {
@@ -200,18 +206,22 @@ class _Lane(threading.Thread):
             "min_seconds": self._plan.min_seconds,
             "samples": self._plan.samples,
             "limit_s": self._plan.limit_s,
+            "counts": launcher.counts if launcher else "",
         }
         request = RunRequest(
             "infer",
             tuple(file.sha256 for file in files),
             postprocess_json=json.dumps(plan),
             timeout_s=self._plan.limit_s * len(group) + _GRACE_S,
+            launcher=launcher.words if launcher else (),
         )
         device.run(bundle.identity, request, listen=hear)
 
     def _measured(self, number: int, event: Mapping[str, Any]) -> Measured:
         if "seconds" in event:
             return Measured(number, tuple(event["seconds"]), device=self._place.name)
+        if "instructions" in event:
+            return Measured(number, (float(event["instructions"]),), device=self._place.name)
         detail = str(event.get("detail", ""))
         return Measured(number, (), event["failure"], detail, self._place.name)
 

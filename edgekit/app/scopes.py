@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.core.target import Target
-from edgekit.tune.record import Fingerprint, Scope
+from edgekit.tune.record import CostKind, Fingerprint, Scope
 
 _NATIVE: Final = "native"
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
-def scope_of(target: Target, *, emulated: bool = False) -> Scope:
+def scope_of(target: Target, *, emulated: bool = False, cost: CostKind = "seconds") -> Scope:
     """Return the scope of records of a target.
 
-    What was timed on an emulated processor never counts for a real one.
+    What was timed on an emulated processor never counts for a real one. Instructions are those of
+    the real processor's code, and are counted on emulated ones alone: the cost says so.
     """
     from edgekit.engines.tvm.build_pipeline import VERSION
     from edgekit.engines.tvm.cpu import description
@@ -22,15 +23,16 @@ def scope_of(target: Target, *, emulated: bool = False) -> Scope:
 
     cpu = description(target)
     mcpu, mattr = cpu["mcpu"], cpu.get("mattr")
+    apart = emulated and cost == "seconds"
     fingerprint = Fingerprint(
-        target=f"{target.name} (emulated)" if emulated else target.name,
+        target=f"{target.name} (emulated)" if apart else target.name,
         architecture=target.architecture,
         mcpu=_this_cpu() if mcpu == _NATIVE else str(mcpu),
         features=tuple(mattr) if isinstance(mattr, list) else (),
         threads=int(str(cpu["num-cores"])),
         clocks_mhz=tuple(each.max_mhz for each in target.clusters if each.max_mhz > 0),
     )
-    return Scope(fingerprint, tvm=tvm_version(), pipeline=str(VERSION))
+    return Scope(fingerprint, tvm=tvm_version(), pipeline=str(VERSION), cost=cost)
 
 
 def _this_cpu() -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgekit.app.bundles import feasible
 from edgekit.app.cluster import scheduler_address
+from edgekit.app.counting import check_countable, counting_on
 from edgekit.app.devices import Located, locate, open_device, required_target
 from edgekit.app.kernels import DeviceBench, KernelPlan, Place, passing_file
 from edgekit.app.models import prepared_model, resolve_recipe
@@ -25,15 +26,17 @@ from edgekit.core.events import EventSink, Note, ignore
 from edgekit.core.model import Model
 from edgekit.core.names import Precision
 from edgekit.core.target import Target
-from edgekit.tune.record import Scope
+from edgekit.tune.record import CostKind, Scope
 from edgekit.tune.records import Records
 from edgekit.tune.session import Limits, Session, Tuned
 from edgekit.tune.worker import Greeting
 
 if TYPE_CHECKING:
+    from edgekit.board.counting_launcher import Launcher
     from edgekit.device import Device
 
 _ENGINE: Final = "tvm"
+_COUNTING_LIMIT_S: Final = 120.0  # the emulator that counts is slower still
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class TuneOptions:
         size: input height and width in pixels; ``None`` for the recipe's own.
         seed: where the search starts.
         workers: what compiles candidates, such as ``dask://10.0.0.5:8786``; ``None``: this machine.
+        cost: what a candidate is judged by: its time, or, on virtual boards alone, how many
+            instructions it executes.
     """
 
     model: str
@@ -57,6 +62,7 @@ class TuneOptions:
     seed: int = 0
     accept_new: bool = False
     workers: str | None = None
+    cost: CostKind = "seconds"
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class TuneReport:
     """What a session came to, and where it is kept.
 
     Attributes:
-        emulated: whether times are those of an emulated processor: they mean nothing to a real one.
+        emulated: whether costs are those of an emulated processor: times of one mean nothing to a
+            real one.
     """
 
     model: str
@@ -93,6 +100,9 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
             hint="records of one kind of board are of no use to another: tune one after the other",
         )
     (target,) = targets.values()
+    if options.cost == "instructions":
+        for each in located:
+            check_countable(each)
     model = prepared_model(resolve_recipe(options.model), options.size, emit=emit)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-tune-")))
@@ -111,7 +121,7 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
         remember_tasks(model, options.precision, target, greeting)
         bench, emulated = _bench(located, target, model, greeting, options, emit)
         stack.callback(bench.close)
-        scope = scope_of(target, emulated=emulated)
+        scope = scope_of(target, emulated=emulated, cost=options.cost)
         records = stack.enter_context(own_records(emit))
         _tell_unused(records, scope, emit)
         session = Session(worker, greeting, bench, records, scope, emit=emit)
@@ -129,7 +139,9 @@ def _bench(
 ) -> tuple[DeviceBench, bool]:
     """Connect to the devices; tell whether one of them is emulated."""
     emulated: list[bool] = []
-    threads = scope_of(target).fingerprint.threads
+    counts = options.cost == "instructions"
+    # Threads that wait for each other spin, and that would be counted.
+    threads = 1 if counts else scope_of(target).fingerprint.threads
 
     def place(each: Located) -> Place:
         def connect() -> "AbstractContextManager[Device]":
@@ -140,11 +152,15 @@ def _bench(
             candidate = Candidate(_ENGINE, options.precision, (("threads", threads),))
             return _bundle(device, target, model, candidate, greeting.session, emit)
 
-        return Place(each.name, connect, bundle)
+        def counter() -> "AbstractContextManager[Launcher]":
+            return counting_on(each, target, emit=emit)
+
+        return Place(each.name, connect, bundle, counter if counts else None)
 
     places = [place(each) for each in located]
     hold = any(each.name == "local" for each in located)
-    bench = DeviceBench(places, KernelPlan(), hold=hold, emit=emit)
+    plan = KernelPlan(limit_s=_COUNTING_LIMIT_S) if counts else KernelPlan()
+    bench = DeviceBench(places, plan, hold=hold, emit=emit)
     if len(set(emulated)) > 1:
         bench.close()
         raise UsageError(

@@ -53,14 +53,17 @@ def tuned_engine(
 ) -> Engine | None:
     """Return the engine with the best record of each of the model's tasks, ``None`` without any.
 
-    For an emulated board, records of real ones count; its own only where there are none.
+    For an emulated board, records of real ones count. Where there are none, instructions that were
+    counted do, and then its own times.
     """
     from edgekit.engines.tvm import Tvm
 
     path = records_file()
     if not engine.tunable or not path.exists():
         return None
-    scopes = [scope_of(target), *([scope_of(target, emulated=True)] if emulated else [])]
+    scopes = [scope_of(target)]
+    if emulated:
+        scopes += [scope_of(target, cost="instructions"), scope_of(target, emulated=True)]
     # Quickly: this is looked up at every deploy.
     with open_records(path, emit=emit, thorough=False) as records:
         known = {each.scope for each in records.scopes() if each.trials > each.failures}

@@ -14,7 +14,14 @@ from typing import Final
 
 from edgekit.board import privilege
 from edgekit.board.counting_kit import Compiler, counting_kit
-from edgekit.board.counts import InstructionCount, forget_lines, make_out, read_lines, total
+from edgekit.board.counts import (
+    COUNTS_FILE,
+    InstructionCount,
+    forget_lines,
+    make_out,
+    read_lines,
+    total,
+)
 from edgekit.board.instructions import first_process, host_program
 from edgekit.board.privilege import Privilege
 from edgekit.board.user_mode import RunningBoard
@@ -43,9 +50,12 @@ class Launcher:
 
     Attributes:
         words: the command; another's words follow.
+        counts: the file on the board into which the plugin writes a line for each program that
+            ends, and at each mark that a program sets.
     """
 
     words: tuple[str, ...]
+    counts: str
     _out: Path
     _groups: bool
     _accesses: bool
@@ -88,8 +98,9 @@ def counting_launcher(
         paths = {"place": seen, "kit": shlex.quote(str(kit)), "out": shlex.quote(str(out))}
         _on_the_boards_mounts(board, root, _MOUNT.format(**paths))
         try:
-            words = _words(f"/{place}", memory=memory)
-            yield Launcher(words, out, architecture == "aarch64", memory)
+            counts = f"/{place}/out/{COUNTS_FILE}"
+            words = _words(f"/{place}", counts, memory=memory)
+            yield Launcher(words, counts, out, architecture == "aarch64", memory)
         finally:
             with suppress(DeviceError):  # a board that ended took its mounts along
                 _on_the_boards_mounts(board, root, _UNMOUNT.format(**paths))
@@ -100,13 +111,13 @@ def _on_the_boards_mounts(board: RunningBoard, root: Privilege, script: str) -> 
     root.run([*enter, "--", "/bin/sh", "-c", script])
 
 
-def _words(place: str, *, memory: bool) -> tuple[str, ...]:
+def _words(place: str, counts: str, *, memory: bool) -> tuple[str, ...]:
     accesses = "on" if memory else "off"
     return (
         *("/usr/bin/setarch", "--addr-no-randomize"),
         *(f"{place}/kit/loader", "--inhibit-cache", "--library-path", f"{place}/kit/lib"),
         f"{place}/kit/emulator",
-        *("-plugin", f"{place}/kit/plugin.so,out={place}/out/counts,memory={accesses}"),
+        *("-plugin", f"{place}/kit/plugin.so,out={counts},memory={accesses}"),
         # What the agent does not set: see edgekit/board/instructions.py.
         *("-seed", "1", "-E", "PYTHONHASHSEED=0"),
         # NumPy's OpenBLAS starts threads, which wait for work by spinning: that would be counted.

@@ -9,7 +9,7 @@ from typing import Final
 
 from edgekit.core.errors import UsageError
 
-_FILE: Final = "counts"  # the start script and the launcher name it too
+COUNTS_FILE: Final = "counts"  # the start script names it too
 Line = Mapping[str, int | str]
 """What one process counted until it ended or became another program; see the plugin."""
 
@@ -108,8 +108,8 @@ def make_out(folder: Path) -> Path:
     out = folder / "out"
     out.mkdir()
     out.chmod(0o711)
-    (out / _FILE).touch()
-    (out / _FILE).chmod(0o666)
+    (out / COUNTS_FILE).touch()
+    (out / COUNTS_FILE).chmod(0o666)
     return out
 
 
@@ -120,13 +120,13 @@ def read_lines(out: Path) -> tuple[Line, ...]:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    text = (out / _FILE).read_text(encoding="ascii")
+    text = (out / COUNTS_FILE).read_text(encoding="ascii")
     return tuple(json.loads(line) for line in text.splitlines())
 
 
 def forget_lines(out: Path) -> None:
     """Empty what the plugin wrote, for the next program."""
-    os.truncate(out / _FILE, 0)
+    os.truncate(out / COUNTS_FILE, 0)
 
 
 def total(lines: Sequence[Line], *, groups: bool, accesses: bool) -> InstructionCount:

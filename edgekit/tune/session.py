@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from edgekit.core.errors import EngineError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
-from edgekit.tune.record import Failure, Record, Scope
+from edgekit.tune.record import CostKind, Failure, Record, Scope
 from edgekit.tune.records import Records
 from edgekit.tune.tasks import Task, next_task, total_cost
 from edgekit.tune.worker import Candidate, Greeting, Worker
@@ -20,6 +20,9 @@ _BATCH: Final = 16
 # Every task gets some schedule soon: without any it is plain loops.
 _FIRST_BATCH: Final = 8
 _WAIT_S: Final = 0.2
+# MetaSchedule takes costs for seconds, and 1e10 of them for a failure: counts of instructions are
+# told in thousands of millions.
+_TOLD: Final[Mapping[CostKind, float]] = {"seconds": 1.0, "instructions": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Tuned:
         tasks: with all of their trials, earlier ones too.
         trials: of this session.
         failures: of those.
-        cost_s: of one run of the model's tasks, by their best trials; infinite while one of
-            them has no success.
+        cost: of one run of the model's tasks, by their best trials, in the unit of the scope;
+            infinite while one of them has no success.
     """
 
     tasks: tuple[Task, ...]
@@ -73,7 +76,7 @@ class Tuned:
     seconds: float
 
     @property
-    def cost_s(self) -> float:
+    def cost(self) -> float:
         """Of one run of the model's tasks, by the best trial of each."""
         return total_cost(self.tasks)
 
@@ -125,9 +128,14 @@ class Session:
             trials = tuple(self._records.trials(self._scope, task.structural_hash))
             self._tasks[index] = task.after_records(trials)
             # Of a lost device the candidate may be innocent: it may be proposed again.
-            told = [trial for trial in trials if trial.failure != "device_lost"]
-            if told:
+            known = [trial for trial in trials if trial.failure != "device_lost"]
+            if known:
+                told = [replace(each, costs=self._told(each.costs)) for each in known]
                 self._worker.know(task.structural_hash, told)
+
+    def _told(self, costs: Sequence[float]) -> tuple[float, ...]:
+        """Return costs as the worker's cost model takes them."""
+        return tuple(cost * _TOLD[self._scope.cost] for cost in costs)
 
     def _loop(self, limits: Limits, left_s: Callable[[], float]) -> Stop:
         while True:
@@ -183,19 +191,24 @@ class Session:
             self._failures += result.failure is not None
             if result.failure != "device_lost":
                 self._tasks[index] = task.after([record.cost])
-            self._worker.measured({result.number: result.costs})
+            self._worker.measured({result.number: self._told(result.costs)})
             if candidate.library is not None:
                 candidate.library.unlink(missing_ok=True)
 
     def _tell(self, chosen: int, limits: Limits, left_s: float) -> None:
         task = self._tasks[chosen]
         total = int(limits.trials) if math.isfinite(limits.trials) else None
-        rate = f", {task.flops / task.best / 1e9:.1f} GFLOPS" if _known(task) else ""
+        best = f", {self._reached(task)}" if _known(task) else ""
         cost = total_cost(self._tasks)
-        whole = f", model {cost * 1e3:.2f} ms" if math.isfinite(cost) else ""
+        whole = f", model {cost_text(cost, self._scope.cost)}" if math.isfinite(cost) else ""
         left = f", {max(left_s, 0):.0f} s left" if math.isfinite(left_s) else ""
-        said = f"trials: {task.name}{rate}{whole}{left}"
+        said = f"trials: {task.name}{best}{whole}{left}"
         self._emit(StepProgress(_STEP, self._trials, total, said))
+
+    def _reached(self, task: Task) -> str:
+        if self._scope.cost == "instructions":
+            return cost_text(task.best, "instructions")
+        return f"{task.flops / task.best / 1e9:.1f} GFLOPS"
 
     def _refuse_hopeless(self, before: int) -> None:
         """Stop where nothing at all runs: that is no fault of candidates."""
@@ -205,6 +218,11 @@ class Session:
                 f"none of the first {self._trials} candidates could be measured: {last.detail}",
                 hint="edgekit deploy --engine tvm tells whether the device runs TVM at all",
             )
+
+
+def cost_text(cost: float, kind: CostKind) -> str:
+    """Return a cost of the whole model as people read it."""
+    return f"{cost * 1e3:.2f} ms" if kind == "seconds" else f"{cost / 1e6:.4g} M instructions"
 
 
 def _known(task: Task) -> bool:

@@ -21,6 +21,7 @@ class Board:
         self.outcome = outcome
         self.content = {}
         self.opened = 0
+        self.requests = []
         self.down = threading.Event()
 
     @contextlib.contextmanager
@@ -38,6 +39,7 @@ class Board:
 
     def run(self, bundle_id, request, listen):
         plan = json.loads(request.postprocess_json)
+        self.requests.append((request.launcher, plan["counts"], plan["limit_s"]))
         assert len(plan["arguments"]) == len(request.frames)
         for number, frame in enumerate(request.frames):
             found = self.outcome(self.content[frame])
@@ -50,9 +52,11 @@ class Board:
 def bench():
     with contextlib.ExitStack() as stack:
 
-        def make(boards, *, hold=False, emit=ignore):
+        def make(boards, *, hold=False, emit=ignore, counter=None):
             bundle = SimpleNamespace(content=(), identity="bundle")
-            places = [Place(name, board.open, lambda _: bundle) for name, board in boards.items()]
+            places = [
+                Place(name, board.open, lambda _: bundle, counter) for name, board in boards.items()
+            ]
             made = DeviceBench(places, KernelPlan(), hold=hold, emit=emit)
             stack.callback(made.close)
             return made
@@ -159,3 +163,35 @@ def test_device_that_is_away_at_the_start_is_an_error(bench):
     board.down.set()
     with pytest.raises(UnreachableError):
         bench({"a": board})
+
+
+def test_board_that_counts_is_told_how_again_whenever_it_comes_back(bench, candidates):
+    made_ready = []
+
+    @contextlib.contextmanager
+    def counter():
+        made_ready.append("in")
+        yield SimpleNamespace(words=("emulator", str(len(made_ready))), counts="/run/counts")
+        made_ready.append("out")
+
+    board = Board(lambda text: ConnectionLostError("the link broke"))
+    made = bench({"a": board}, counter=counter)
+    (first, second) = candidates(2)
+    made.submit(first)
+    assert collect(made, 1)[0].failure == "device_lost"
+    board.outcome = lambda text: {"instructions": 3_000_000_000}
+    made.submit(second)
+    assert collect(made, 1)[1].costs == (3e9,)
+    made.close()
+    assert made_ready == ["in", "out", "in", "out"]
+    launchers = [launcher for launcher, _counts, _limit_s in board.requests]
+    assert launchers == [("emulator", "1"), ("emulator", "3")]
+    assert {counts for _launcher, counts, _limit_s in board.requests} == {"/run/counts"}
+
+
+def test_board_that_times_starts_the_runner_itself(bench, candidates):
+    board = Board(lambda text: {"seconds": [1.0]})
+    made = bench({"a": board})
+    made.submit(*candidates(1))
+    assert collect(made, 1)[0].costs == (1.0,)
+    assert board.requests[0][:2] == ((), "")

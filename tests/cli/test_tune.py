@@ -1,6 +1,7 @@
 """``edgekit tune``: what it takes, and what it says in the end."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,13 +16,18 @@ from edgekit.tune.session import Tuned
 from edgekit.tune.tasks import Task
 
 CONV = Task("a", "conv", 3, 2e6, (math.inf, 4e-3, 1e-3))
+COUNTED = Task("a", "conv", 3, 2e6, (4e6, 1e6))
 POOL = Task("b", "pool", 1, 0.0, (2e-3,))
 FRESH = Task("c", "fresh", 1, 1e6)
 
 
-def make_report(*tasks, stop="trials", emulated=False):
+def make_report(*tasks, stop="trials", emulated=False, scope=SCOPE):
     tuned = Tuned(tasks, stop, trials=4, failures=1, seconds=2.0)
-    return TuneReport("net", SCOPE, Path("records.sqlite"), tuned, emulated)
+    return TuneReport("net", scope, Path("records.sqlite"), tuned, emulated)
+
+
+def make_counted(*tasks):
+    return make_report(*tasks, emulated=True, scope=replace(SCOPE, cost="instructions"))
 
 
 @pytest.mark.parametrize(
@@ -64,9 +70,37 @@ def test_parts_of_an_emulated_board_claim_no_time_of_a_real_one():
     assert not any("emulated" in str(part) for part in tuning_parts(make_report(CONV)))
 
 
+def test_instructions_are_facts_of_other_names_than_seconds():
+    facts = tuning_facts(make_counted(COUNTED))
+    assert facts["cost"] == "instructions"
+    assert (facts["first_instructions"], facts["model_instructions"]) == (12e6, 3e6)
+    assert facts["tasks"][0]["best_instructions"] == 1e6
+    names = {*facts, *facts["tasks"][0]}
+    assert not [name for name in names if name.endswith("_s")]
+
+
+def test_instructions_are_shown_as_what_they_are():
+    table, *lines = tuning_parts(make_counted(COUNTED))
+    assert table.rows[0] == ("conv", "3", "2", "4,000,000", "1,000,000", "2.00")
+    assert lines[1].startswith("net: 3,000,000 instructions by the best of each task, 12,000,000")
+    assert any("no speed" in line for line in lines)
+    shown = "\n".join([table.plain(), *lines])
+    for word in ("FPS", "FLOPS", " ms", " us", "times of"):
+        assert word not in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["tune", "yolov5", "--target", "local", "--cost", "instructions"],
+            ["virtual boards", "local is none", "--device virtual"],
+        ),
+        (
+            ["tune", "yolov5", "-t", "rk3566", "-d", "me@rock", "--cost", "instructions"],
+            ["me@rock is none", "without --cost instructions"],
+        ),
+        (["tune", "yolov5", "--target", "local", "--cost", "joules"], ["joules", "seconds"]),
         (["tune", "yolo5", "--target", "local", "--device", "local"], ["yolo5", "yolov5"]),
         (["tune", "yolov5", "--target", "rk3556", "--device", "virtual"], ["rk3566"]),
         (["tune", "yolov5", "--target", "local", "--time", "soon"], ["soon", "2h"]),

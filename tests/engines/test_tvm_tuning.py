@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+from tuning_records import make_record
 
 from edgekit.app.bundles import feasible
 from edgekit.app.scopes import scope_of
@@ -40,6 +42,43 @@ def test_scope_of_an_emulated_board_is_no_real_one():
     assert "+dotprod" in real.fingerprint.features
 
 
+def test_scope_of_counted_instructions_is_the_boards_own_hardware():
+    target = load_target("rk3566")
+    timed, counted = scope_of(target), scope_of(target, emulated=True, cost="instructions")
+    assert counted == replace(timed, cost="instructions")
+
+
+@pytest.mark.parametrize(
+    ("kept", "emulated", "taken"),
+    [
+        (("seconds", "instructions", "own time"), True, "seconds"),
+        (("instructions", "own time"), True, "instructions"),
+        (("own time",), True, "own time"),
+        (("seconds", "instructions"), False, "seconds"),
+        (("instructions", "own time"), False, None),
+    ],
+)
+def test_emulated_board_builds_by_time_then_by_instructions(
+    kept, emulated, taken, tiny, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("EDGEKIT_RECORDS_DIR", str(tmp_path))
+    monkeypatch.setattr("edgekit.app.tuned.tasks_of", lambda *_, **__: ("hash-conv",))
+    target = load_target("rk3566")
+    scopes = {
+        "seconds": scope_of(target),
+        "instructions": scope_of(target, cost="instructions"),
+        "own time": scope_of(target, emulated=True),
+    }
+    with open_records(tmp_path / RECORDS_FILE) as records:
+        for name in kept:
+            records.append(make_record(scope=scopes[name], trace=name))
+    engine = tuned_engine(TVM, tiny, "fp32", target, emulated=emulated, emit=ignore)
+    if taken is None:
+        assert engine is None
+    else:
+        assert json.loads(engine._records_json)["hash-conv"]["trace"] == taken
+
+
 def test_scope_of_this_machine_names_its_cpu():
     assert scope_of(load_target("local")).fingerprint.mcpu.startswith("native: ")
 
@@ -64,13 +103,13 @@ def test_tune_then_build_applies_every_record(tiny, monkeypatch, tmp_path):
     assert (report.tuned.stop, report.tuned.trials) == ("trials", TRIALS)
     assert report.tuned.failures == 0
     assert len(report.tuned.tasks) == TASKS
-    assert math.isfinite(report.tuned.cost_s)
+    assert math.isfinite(report.tuned.cost)
     costliest = report.tuned.tasks[0]
     assert costliest.best < costliest.bests[0], "the search found nothing better than its first"
 
     again = tune(TuneOptions(str(tiny.onnx.path), "local", ("local",), Limits(trials=4)))
     assert again.tuned.trials == 4
-    assert again.tuned.cost_s <= report.tuned.cost_s, "it did not go on from the records"
+    assert again.tuned.cost <= report.tuned.cost, "it did not go on from the records"
 
     engine = tuned_engine(TVM, tiny, "fp32", target, emulated=False, emit=ignore)
     files = build(engine, tiny, "fp32", target, emit=ignore)

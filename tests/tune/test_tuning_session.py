@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from edgekit.tune.worker import Worker
 
 TESTS = Path(__file__).resolve().parents[1]
 ALL = 45
+COUNTED = replace(SCOPE, cost="instructions")
 
 KILLED = """
 import sys
@@ -69,7 +71,7 @@ def cost_of(trace):
 
 
 @contextlib.contextmanager
-def session(folder, bench, emit=ignore, manner=""):
+def session(folder, bench, emit=ignore, manner="", scope=SCOPE):
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     script = [sys.executable, str(TESTS / "tuning_worker.py"), str(scratch)]
@@ -77,12 +79,12 @@ def session(folder, bench, emit=ignore, manner=""):
         Worker([*script, *([manner] if manner else [])], folder / "log") as worker,
         open_records(folder / "records.sqlite") as records,
     ):
-        yield Session(worker, worker.greeting(), bench, records, SCOPE, emit=emit)
+        yield Session(worker, worker.greeting(), bench, records, scope, emit=emit)
 
 
-def trials(folder):
+def trials(folder, scope=SCOPE):
     with open_records(folder / "records.sqlite") as records:
-        return tuple(records.trials(SCOPE))
+        return tuple(records.trials(scope))
 
 
 def test_session_tries_all_there_is_and_keeps_every_trial(tmp_path):
@@ -90,7 +92,7 @@ def test_session_tries_all_there_is_and_keeps_every_trial(tmp_path):
     with session(tmp_path, Bench(), events.append) as ready:
         tuned = ready.run("Tune", Limits())
     assert (tuned.stop, tuned.trials, tuned.failures) == ("exhausted", ALL, 1)
-    assert tuned.cost_s == pytest.approx(2 * (1e-3 / 40 + 1e-3 / 5))
+    assert tuned.cost == pytest.approx(2 * (1e-3 / 40 + 1e-3 / 5))
     kept = trials(tmp_path)
     assert Counter(trial.trace for trial in kept).most_common(1)[0][1] == 1
     assert len(kept) == ALL
@@ -103,6 +105,35 @@ def test_session_tries_all_there_is_and_keeps_every_trial(tmp_path):
     assert not list((tmp_path / "scratch").glob("[0-9]*.so")), "a library outlived its trial"
 
 
+def test_instructions_are_kept_apart_told_small_and_shown_as_no_speed(tmp_path, monkeypatch):
+    told = []
+    say = Worker._say
+
+    def overhear(worker, line):
+        told.append(line)
+        say(worker, line)
+
+    monkeypatch.setattr(Worker, "_say", overhear)
+    counts = Bench(lambda _trace: {"costs": (4e9,)})
+    events = []
+    with session(tmp_path, counts, events.append, scope=COUNTED) as ready:
+        tuned = ready.run("Tune", Limits(trials=20))
+    assert tuned.cost == 2 * (4e9 + 4e9)
+    assert len(trials(tmp_path, COUNTED)) == 20
+    assert {trial.cost for trial in trials(tmp_path, COUNTED) if not trial.failure} == {4e9}
+    assert not trials(tmp_path)
+    units = [event.unit for event in events if isinstance(event, StepProgress)]
+    assert any("conv, 4000 M instructions, model 1.6e+04 M instructions" in unit for unit in units)
+    assert not any(word in unit for unit in units for word in ("FLOPS", "FPS", " ms"))
+    with session(tmp_path, counts, scope=COUNTED) as ready:
+        ready.run("Tune", Limits(trials=1))
+    results = [result for line in told for result in line.get("results", ())]
+    known = [trial for line in told for trial in line.get("trials", ())]
+    # MetaSchedule takes costs for seconds, and 1e10 of them for a failure.
+    assert {tuple(each["costs"] or ()) for each in results} == {(4.0,), ()}
+    assert {tuple(each["costs"]) for each in known} == {(4.0,), ()}
+
+
 def test_trials_are_a_limit_of_the_session(tmp_path):
     with session(tmp_path, Bench()) as ready:
         tuned = ready.run("Tune", Limits(trials=20))
@@ -112,7 +143,7 @@ def test_trials_are_a_limit_of_the_session(tmp_path):
 def test_time_is_a_limit_before_anything_is_tried(tmp_path):
     with session(tmp_path, Bench()) as ready:
         tuned = ready.run("Tune", Limits(time_s=0))
-    assert (tuned.stop, tuned.trials, tuned.cost_s) == ("time", 0, math.inf)
+    assert (tuned.stop, tuned.trials, tuned.cost) == ("time", 0, math.inf)
 
 
 def test_second_session_tries_nothing_twice(tmp_path):
@@ -123,7 +154,7 @@ def test_second_session_tries_nothing_twice(tmp_path):
         tuned = ready.run("Tune", Limits())
     assert (tuned.stop, tuned.trials) == ("exhausted", ALL - 20)
     assert not set(first.traces) & set(second.traces)
-    assert tuned.cost_s == pytest.approx(2 * (1e-3 / 40 + 1e-3 / 5))
+    assert tuned.cost == pytest.approx(2 * (1e-3 / 40 + 1e-3 / 5))
 
 
 def test_candidate_that_a_lost_device_had_is_tried_again(tmp_path):

@@ -9,8 +9,9 @@
 #include <dlpack/dlpack.h>
 #include <stdint.h>
 
-#define TVM_SESSION_VERSION 1
+#define TVM_SESSION_VERSION 2
 #define TVM_ALIGNMENT 64 /* kAllocAlignment: what compiled code takes for granted */
+#define TVM_SESSION_MARK 0x65646b74 /* MARK of edgekit/board/plugin/instructions.c */
 
 #define API __attribute__((visibility("default")))
 
@@ -43,6 +44,12 @@ API void *tvm_session_argument(tvm_session *session, int code, int bits, int ran
 
 /* Call with all arguments. Returns 0, or -1. Outputs of the call before are gone. */
 API int tvm_session_run(tvm_session *session);
+
+/* The same between two marks, for an emulator that counts instructions; others ignore them.
+ *
+ * Nothing else lies between: the count is the same whatever the process did before.
+ */
+API int tvm_session_run_marked(tvm_session *session);
 
 /* How many tensors the last call answered with. */
 API int tvm_session_outputs(const tvm_session *session);

@@ -4,9 +4,10 @@
  * is entered; the sums are made at the end. Memory accesses cost a call each and are counted only
  * where `memory=on` asks for them.
  *
- * Each process appends one line to the file `out=PATH`: JSON, see edgekit/board/instructions.py.
+ * Each process appends one line to the file `out=PATH`: JSON, see edgekit/board/counts.py.
  * A forked child counts from zero. What a process becomes by exec is another emulator, without
- * this plugin: the line is written before, and says so.
+ * this plugin: the line is written before, and says so. A program that wants to know what lies
+ * between two points of it calls prctl(MARK) at both, which no kernel knows: a line each.
  *
  * No package holds qemu-plugin.h, so what is used of it is declared here.
  * Source: QEMU 7.2, include/qemu/qemu-plugin.h (plugin API version 1).
@@ -37,6 +38,7 @@ typedef struct {
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 enum { CB_NO_REGISTERS = 0, MEM_READ_OR_WRITE = 3 };
+enum { MARK = 0x65646b74 }; /* "edkt" */
 
 void qemu_plugin_register_vcpu_tb_trans_cb(
     qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb *));
@@ -82,7 +84,7 @@ static Block *blocks;
 static Accesses accesses[SLOTS];
 static char out[4096];
 static bool aarch64, counts_memory, is_child;
-static int64_t execve_number, execveat_number;
+static int64_t execve_number, execveat_number, prctl_number;
 
 static void add(uint64_t *counter, uint64_t value) {
     __atomic_fetch_add(counter, value, __ATOMIC_RELAXED);
@@ -182,9 +184,11 @@ static bool is_exec(int64_t number) { return number == execve_number || number =
 static void on_syscall(
     qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c,
     uint64_t d, uint64_t e, uint64_t f, uint64_t g, uint64_t h) {
-    (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
+    (void)id, (void)cpu, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
     if (is_exec(number))
         write_line("exec");
+    if (number == prctl_number && (uint32_t)a == MARK)
+        write_line("mark");
 }
 
 static void on_syscall_return(qemu_plugin_id_t id, unsigned cpu, int64_t number, int64_t result) {
@@ -211,6 +215,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     /* Source: the kernel's include/uapi/asm-generic/unistd.h and arch/arm/tools/syscall.tbl. */
     execve_number = aarch64 ? 221 : 11;
     execveat_number = aarch64 ? 281 : 387;
+    prctl_number = aarch64 ? 167 : 172;
     for (int index = 0; index < argc; index++) {
         if (!strncmp(argv[index], "out=", 4))
             snprintf(out, sizeof out, "%s", argv[index] + 4);

@@ -57,6 +57,13 @@ class Duration(click.ParamType[float]):
     show_default=True,
     help="What the code computes in.",
 )
+@click.option(
+    "--cost",
+    type=click.Choice(("seconds", "instructions")),
+    default="seconds",
+    show_default=True,
+    help="Judge candidates by their time, or, on virtual boards, by the instructions they execute.",
+)
 @size_option
 @click.option("--seed", type=click.IntRange(0, 1 << 30), default=0, show_default=True, metavar="N")
 @click.option(
@@ -89,6 +96,7 @@ def tune(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - clic
         seed=asked["seed"],
         accept_new=asked["accept_new"],
         workers=asked["workers"],
+        cost=asked["cost"],
     )
     with make_output(in_json=in_json) as output:
         report = run(options, emit=output.emit)

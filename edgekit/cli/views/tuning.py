@@ -1,4 +1,4 @@
-"""A session of tuning as a table and lines."""
+"""A session of tuning as a table and lines. Instructions are shown as such, never as a speed."""
 
 import math
 from collections.abc import Mapping
@@ -9,10 +9,21 @@ from edgekit.report.table import Column, Table
 
 if TYPE_CHECKING:
     from edgekit.app.tune import TuneReport
+    from edgekit.tune.record import CostKind
     from edgekit.tune.session import Tuned
     from edgekit.tune.tasks import Task
 
 _SHOWN = 12
+_FAR = 1e18  # a cost that none has, for what has none
+_UNITS: Mapping["CostKind", str] = {"seconds": "s", "instructions": "instructions"}
+_NEXT: Mapping["CostKind", str] = {
+    "seconds": "; edgekit race tells what that comes to",
+    "instructions": "",
+}
+_EMULATED: Mapping["CostKind", str] = {
+    "seconds": "these are times of an emulated processor, which no board has",
+    "instructions": "counted on an emulated processor: they rank schedules, and are no speed",
+}
 _STOPS = {
     "trials": "all trials that were asked for are done",
     "time": "the time is up",
@@ -23,75 +34,77 @@ _STOPS = {
 
 def tuning_facts(report: "TuneReport") -> Mapping[str, Any]:
     """What a session came to, as plain JSON values."""
-    tuned = report.tuned
+    tuned, cost = report.tuned, report.scope.cost
+    unit = _UNITS[cost]
     return {
         "model": report.model,
         "target": report.scope.fingerprint.target,
         "emulated": report.emulated,
+        "cost": cost,
         "records": str(report.records),
         "stop": tuned.stop,
         "trials": tuned.trials,
         "failures": tuned.failures,
         "seconds": tuned.seconds,
-        "model_s": _known(tuned.cost_s),
-        "first_s": _known(_first_cost_s(tuned)),
-        "tasks": [_task_facts(task) for task in tuned.tasks],
+        f"model_{unit}": _known(tuned.cost),
+        f"first_{unit}": _known(_first_cost(tuned)),
+        "tasks": [_task_facts(task, unit) for task in tuned.tasks],
     }
 
 
 def tuning_parts(report: "TuneReport") -> tuple["Table | str", ...]:
     """What a session came to, for people."""
-    tuned = report.tuned
+    tuned, cost = report.tuned, report.scope.cost
     rate = f", {tuned.trials / tuned.seconds:.1f} a second" if tuned.trials else ""
     failed = f", {tuned.failures} failed" if tuned.failures else ""
     lines = [f"{amount(tuned.trials, 'trial')}{failed}{rate}: {_STOPS[tuned.stop]}"]
-    if math.isfinite(tuned.cost_s):
-        first_ms = _first_cost_s(tuned) * 1e3
+    if math.isfinite(tuned.cost):
         lines.append(
-            f"{report.model}: {tuned.cost_s * 1e3:.3g} ms by the best of each task, "
-            f"{first_ms:.3g} ms by their first trials; edgekit race tells what that comes to"
+            f"{report.model}: {_whole(tuned.cost, cost)} by the best of each task, "
+            f"{_whole(_first_cost(tuned), cost)} by their first trials{_NEXT[cost]}"
         )
         if report.emulated:
-            lines.append("these are times of an emulated processor, which no board has")
+            lines.append(_EMULATED[cost])
     else:
         missing = sum(not math.isfinite(task.best) for task in tuned.tasks)
         lines.append(f"{amount(missing, 'task')} without a record yet: tune on")
-    return (_table(tuned), *lines, f"in {report.records}")
+    return (_table(tuned, cost), *lines, f"in {report.records}")
 
 
-def _table(tuned: "Tuned") -> Table:
+def _table(tuned: "Tuned", cost: "CostKind") -> Table:
+    timed = cost == "seconds"
     columns = (
         Column("task"),
         Column("times", numeric=True),
         Column("trials", numeric=True),
-        Column("first us", numeric=True),
-        Column("best us", numeric=True),
-        Column("GFLOPS", numeric=True),
+        Column("first us" if timed else "first instructions", numeric=True),
+        Column("best us" if timed else "best instructions", numeric=True),
+        Column("GFLOPS" if timed else "FLOP/instruction", numeric=True),
     )
-    costly = sorted(tuned.tasks, key=lambda task: -task.weight * min(task.best, 1e9))
+    costly = sorted(tuned.tasks, key=lambda task: -task.weight * min(task.best, _FAR))
     rows = tuple(
         (
             task.name,
             str(task.weight),
             str(task.trials),
-            _microseconds(_first(task)),
-            _microseconds(task.best),
-            f"{task.flops / task.best / 1e9:.1f}" if math.isfinite(task.best) else "",
+            _cost(_first(task), cost),
+            _cost(task.best, cost),
+            _rate(task, cost) if math.isfinite(task.best) else "",
         )
         for task in costly[:_SHOWN]
     )
     return Table(columns, rows)
 
 
-def _task_facts(task: "Task") -> Mapping[str, Any]:
+def _task_facts(task: "Task", unit: str) -> Mapping[str, Any]:
     return {
         "hash": task.structural_hash,
         "name": task.name,
         "weight": task.weight,
         "flops": task.flops,
         "trials": task.trials,
-        "first_s": _known(_first(task)),
-        "best_s": _known(task.best),
+        f"first_{unit}": _known(_first(task)),
+        f"best_{unit}": _known(task.best),
     }
 
 
@@ -100,7 +113,7 @@ def _first(task: "Task") -> float:
     return next((cost for cost in task.bests if math.isfinite(cost)), math.inf)
 
 
-def _first_cost_s(tuned: "Tuned") -> float:
+def _first_cost(tuned: "Tuned") -> float:
     return math.fsum(task.weight * _first(task) for task in tuned.tasks)
 
 
@@ -109,5 +122,16 @@ def _known(cost: float) -> float | None:
     return cost if math.isfinite(cost) else None
 
 
-def _microseconds(cost: float) -> str:
-    return f"{cost * 1e6:.4g}" if math.isfinite(cost) else ""
+def _whole(cost: float, kind: "CostKind") -> str:
+    return f"{cost * 1e3:.3g} ms" if kind == "seconds" else f"{cost:,.0f} instructions"
+
+
+def _cost(cost: float, kind: "CostKind") -> str:
+    if not math.isfinite(cost):
+        return ""
+    return f"{cost * 1e6:.4g}" if kind == "seconds" else f"{cost:,.0f}"
+
+
+def _rate(task: "Task", kind: "CostKind") -> str:
+    rate = task.flops / task.best
+    return f"{rate / 1e9:.1f}" if kind == "seconds" else f"{rate:.2f}"

@@ -1,4 +1,4 @@
-"""Times kernels that TVM built, on the board: each in a process of its own.
+"""Times kernels that TVM built, or counts what they execute: each in a process of its own.
 
 A kernel that crashes, hangs or writes where it must not ends its own process and is a result.
 What is on this process's standard output is one JSON line for each kernel, as soon as it is done.
@@ -31,6 +31,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     Parameters of the run: ``arguments``, for each kernel a list of code, bits and shape;
     ``min_seconds`` of a sample, ``samples``, and ``limit_s``, after which a kernel is ended.
+    With ``counts``, the file into which the emulator writes that this runs in, nothing is timed:
+    what one run of a kernel executes is counted.
     """
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1:
@@ -73,13 +75,13 @@ def _say(number: int, count: int, answer: Mapping[str, Any]) -> None:
 def _apart(
     native: Any, library: str, arguments: Sequence[Any], plan: Mapping[str, Any]
 ) -> Dict[str, Any]:
-    """Time a kernel in a process of its own."""
+    """Time a kernel, or count what it executes, in a process of its own."""
     theirs, ours = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(theirs)
         try:
-            answer = {"seconds": _timed(native, library, arguments, plan)}  # type: Dict[str, Any]
+            answer = _measured(native, library, arguments, plan)
         except Exception as error:  # noqa: BLE001 - a process border
             answer = {"failure": "run_error", "detail": str(error)[:_LAST_BYTES]}
         # At once: nothing of what this process shares with its parent is to be flushed twice.
@@ -116,9 +118,23 @@ def _heard(source: int, limit_s: float) -> Optional[bytes]:
         said += piece
 
 
-def _timed(
+def _measured(
     native: Any, library: str, arguments: Sequence[Any], plan: Mapping[str, Any]
-) -> List[float]:
+) -> Dict[str, Any]:
+    kernel = _loaded(native, library, arguments)
+    # The first run warms caches, starts threads and binds what is bound on its first use.
+    _check(native, native.tvm_session_run(kernel))
+    if plan.get("counts"):
+        return {"instructions": _counted(native, kernel, plan["counts"])}
+    return {"seconds": _timed(native, kernel, plan)}
+
+
+def _check(native: Any, status: int) -> None:
+    if status != 0:
+        raise RuntimeError(native.tvm_session_error().decode(errors="replace"))
+
+
+def _loaded(native: Any, library: str, arguments: Sequence[Any]) -> Any:
     kernel = native.tvm_session_load(library.encode(), _FUNCTION)
     if not kernel:
         raise RuntimeError(native.tvm_session_error().decode(errors="replace"))
@@ -133,9 +149,22 @@ def _timed(
                 size *= axis
             # Small numbers of one exponent: arithmetic on zeros or denormals may take other times.
             ctypes.memset(memory, _FILLING, size)
+    return kernel
+
+
+def _counted(native: Any, kernel: Any, counts: str) -> int:
+    """Return what one run executes: what the emulator counted between two marks."""
+    with open(counts, encoding="ascii") as stream:
+        stream.seek(0, os.SEEK_END)
+        _check(native, native.tvm_session_run_marked(kernel))
+        lines = [json.loads(line) for line in stream.read().splitlines()]
+    if [line["end"] for line in lines] != ["mark", "mark"]:
+        raise RuntimeError("the emulator that this runs in counts nothing")
+    return int(lines[1]["instructions"])
+
+
+def _timed(native: Any, kernel: Any, plan: Mapping[str, Any]) -> List[float]:
     run, clock = native.tvm_session_run, time.perf_counter
-    if run(kernel) != 0:  # the first run warms caches and starts threads
-        raise RuntimeError(native.tvm_session_error().decode(errors="replace"))
     started = clock()
     run(kernel)
     once = max(clock() - started, 1e-7)

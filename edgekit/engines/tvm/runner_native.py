@@ -6,7 +6,7 @@ import sys
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p
 from typing import Any
 
-_VERSION = 1  # TVM_SESSION_VERSION of cross/runners/tvm/session.h
+_VERSION = 2  # TVM_SESSION_VERSION of cross/runners/tvm/session.h
 
 
 class Tensor(ctypes.Structure):
@@ -46,6 +46,7 @@ def open_native(path: str, folder: str, threads: int) -> Any:
     native.tvm_session_argument.argtypes = [c_void_p, c_int, c_int, c_int, POINTER(c_int64)]
     native.tvm_session_argument.restype = c_void_p
     native.tvm_session_run.argtypes = [c_void_p]
+    native.tvm_session_run_marked.argtypes = [c_void_p]
     native.tvm_session_output.argtypes = [c_void_p, c_int]
     native.tvm_session_output.restype = POINTER(Tensor)
     if native.tvm_session_open(folder.encode(), threads) != 0:
