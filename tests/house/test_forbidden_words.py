@@ -1,4 +1,4 @@
-"""No tracked file names a package registry's host or a path of the machine it was written on.
+"""No tracked file names a package registry's host, a path of one machine, or holds a conflict.
 
 The words are put together here from pieces, so that this file does not hold them itself.
 """
@@ -22,10 +22,11 @@ FORBIDDEN = {
         r"(?<![\w.])/ho" + r"me/(?!user\b|pi\b|\w*[{<$*])\w+",
         r"/tm" + r"p/w/",
     ],
+    "two versions that git could not merge": [r"(?m)^<{7} ", r"(?m)^>{7} "],
 }
 
 
-def test_no_file_names_a_registry_or_a_machine_path(tracked, root):
+def test_no_file_holds_what_must_not_be_there(tracked, root):
     patterns = {
         re.compile(word.encode()): kind for kind, words in FORBIDDEN.items() for word in words
     }
