@@ -223,8 +223,13 @@ def _prepare_padding(found: Schedule, sums: Block) -> None:
 
 def _fold_consumers(found: Schedule, sums: Block) -> Block:
     """Make one block of all that is done with the sums; return it."""
-    consumer = found.get_consumers(sums)[0]
-    while followers := found.get_consumers(consumer):
-        found.compute_inline(consumer)
-        consumer = followers[0]
-    return consumer
+    waiting, last = list(found.get_consumers(sums)), sums
+    while waiting:
+        last = waiting.pop(0)
+        followers = found.get_consumers(last)
+        if not followers:
+            continue
+        found.compute_inline(last)
+        known = {found.get(block).name_hint for block in waiting}
+        waiting += [each for each in followers if found.get(each).name_hint not in known]
+    return last
