@@ -1,17 +1,21 @@
 """Choosing among candidates, with the reason in words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edgekit.bench.pareto import pareto_front
 from edgekit.bench.rounds import is_open, is_tie, split
-from edgekit.core.candidate import CandidateResult
+from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.goal import Goal
 from edgekit.core.measurement import Measurement
 from edgekit.core.report import Choice
 
 
-def choose(rows: Sequence[CandidateResult], goals: Sequence[Goal]) -> Choice | None:
+def choose(
+    rows: Sequence[CandidateResult],
+    goals: Sequence[Goal],
+    leaders: Collection[Candidate] = (),
+) -> Choice | None:
     """Choose the best of the rows that passed the gate; ``None`` if none did.
 
     Goals come first, in order of priority: a row that reaches the first goal is better than any
@@ -19,11 +23,18 @@ def choose(rows: Sequence[CandidateResult], goals: Sequence[Goal]) -> Choice | N
     device, the smallest median latency wins; candidates that the noise does not tell from it are
     a tie, and the more accurate, then the smaller of them wins. An emulated device has no speed:
     the most accurate, then the smallest wins.
+
+    Args:
+        rows: what came of each candidate.
+        goals: in order of priority.
+        leaders: those that were measured longer because noise left open which is faster. The
+            others were known to be slower by then, or no different: how they would stand to
+            one of the leaders that happened to meet more noise is no question any more.
     """
     fit = _fit(rows, goals)
     if not fit:
         return None
-    winner, reason = _fastest(fit)
+    winner, reason = _fastest(fit, leaders)
     assert winner.bundle is not None  # noqa: S101 - what ran was bundled
     missed = tuple(str(goal) for goal in missed_goals(winner, goals))
     return Choice(winner.candidate, winner.bundle, reason, missed)
@@ -84,18 +95,24 @@ def _missed(row: CandidateResult, goals: Sequence[Goal]) -> tuple[bool, ...]:
     return tuple(goal.met_by(row) is False for goal in goals)
 
 
-def _fastest(fit: Sequence[CandidateResult]) -> tuple[CandidateResult, str]:
+def _fastest(
+    fit: Sequence[CandidateResult], leaders: Collection[Candidate]
+) -> tuple[CandidateResult, str]:
     if not all(_is_timed(row) for row in fit):
         winner = min(fit, key=_accuracy_then_size)
         return winner, "speed is not judged on an emulated device; most accurate of those"
-    best = min(fit, key=_median_ms)
-    tied = [row for row in fit if row is best or _tie(row, best)]
+    contenders = [row for row in fit if row.candidate in leaders] or fit
+    best = min(contenders, key=_median_ms)
+    tied = [best, *(row for row in fit if row is not best and _tie(row, best, contenders))]
     winner = min(tied, key=_accuracy_then_size)
     return winner, _why(winner, tied, fit)
 
 
-def _tie(one: CandidateResult, other: CandidateResult) -> bool:
-    return is_tie(*_paired(one, other))
+def _tie(
+    one: CandidateResult, best: CandidateResult, contenders: Sequence[CandidateResult]
+) -> bool:
+    pair = _paired(one, best)
+    return is_tie(*pair) and (one in contenders or not is_open(*pair))
 
 
 def _paired(

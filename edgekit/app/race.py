@@ -16,7 +16,7 @@ from edgekit.app.start import finished, line_up
 from edgekit.bench.latency import disturbance
 from edgekit.bench.rounds import turns
 from edgekit.catalog.settings import settings
-from edgekit.core.candidate import CandidateResult
+from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.events import EventSink, Note, StepFinished, StepProgress, StepStarted, ignore
 from edgekit.core.goal import Goal, parse_goal
 from edgekit.core.report import Activation, Choice, Report
@@ -102,8 +102,8 @@ def run_race(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Ra
             lane.judge()
     if not options.quick:
         mend_refused(arena, lanes)
-    results = _measured(arena, lanes, rows, goals)
-    best = choose(results, goals)
+    results, leaders = _measured(arena, lanes, rows, goals)
+    best = choose(results, goals, leaders)
     _tell_missed_goals(best, results, goals, emit)
     return Race(arena, start.located, tuple(lanes), results, best)
 
@@ -123,24 +123,27 @@ def _measured(
     lanes: Sequence[Lane],
     rows: Sequence[Lane | CandidateResult],
     goals: tuple[Goal, ...],
-) -> tuple[CandidateResult, ...]:
+) -> tuple[tuple[CandidateResult, ...], tuple[Candidate, ...]]:
     """Measure by turns, and those longer that stand at the head and within each other's noise.
 
     They are looked at once more, not until one wins: whoever looks often enough sees a winner
     among equals.
+
+    Returns:
+        A row for each candidate, and the candidates that were measured longer.
     """
     rounds = arena.limits.rounds
     running = [lane for lane in lanes if lane.running]
     _take_turns(arena, running, range(1, rounds + 1), f"Measure {len(running)} candidates by turns")
     results = finished(rows)
-    leaders = [row.candidate for row in undecided_leaders(results, goals)]
+    leaders = tuple(row.candidate for row in undecided_leaders(results, goals))
     if not leaders:
-        return results
+        return results, ()
     again = [lane for lane in running if lane.candidate in leaders]
     names = ", ".join(str(lane.candidate) for lane in again)
     more = range(rounds + 1, rounds * (1 + _MORE) + 1)
     _take_turns(arena, again, more, f"Measure {names} longer: noise leaves open which is faster")
-    return finished(rows)
+    return finished(rows), leaders
 
 
 def _take_turns(arena: Arena, running: Sequence[Lane], numbers: range, title: str) -> None:

@@ -121,6 +121,19 @@ def test_leaders_measured_longer_are_paired_with_others_where_they_stood_beside_
     assert "fastest" in choose([fast, slow], ()).reason
 
 
+def test_who_was_decided_before_the_leaders_were_measured_longer_wins_no_tie():
+    # As it happened: of two equals one met noise in the first rounds and won in the later ones.
+    calm = timed("openvino", [20.0, 20.1, 19.9, 20.0, 20.2, *[20.0] * 10], drop=0.001)
+    noisy = timed("tflite", [19.0, 45.0, 19.5, 44.0, 20.0, *[19.0] * 10], drop=0.001)
+    slow = timed("ncnn", [30.0, 31.0, 30.5, 30.0, 30.2])
+    leaders = [calm.candidate, noisy.candidate]
+    assert choose([slow, calm, noisy], ()).bundle == "bundle-ncnn", "nothing to tell apart"
+    assert choose([slow, calm, noisy], (), leaders).bundle == "bundle-tflite"
+    # One that was found to be no different may win all the same.
+    alike = timed("mnn", [19.0, 45.0, 19.5, 44.0, 20.0])
+    assert choose([slow, calm, noisy, alike], (), leaders).bundle == "bundle-mnn"
+
+
 def test_pareto_holds_the_fastest_the_smallest_and_the_most_accurate():
     fast = row("ncnn", p50=5.0, drop=0.009, size=3000)
     accurate = row("onnxruntime", p50=10.0, size=3000)
