@@ -219,7 +219,7 @@ def counting_on(
     from edgekit.board.counting_launcher import counting_launcher
     from edgekit.board.user_mode import find_board
 
-    board = _board_at(located) or find_board(target.name)
+    board = _board_at(located) or find_board(located.board or target.name)
     with counting_launcher(board, compiler=lambda: host_compiler(emit=emit), emit=emit) as made:
         yield made
 

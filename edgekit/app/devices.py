@@ -9,7 +9,7 @@ from edgekit.catalog.settings import settings
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import UsageError
 from edgekit.core.events import EventSink, StepFinished, StepStarted
-from edgekit.core.names import nearest
+from edgekit.core.names import check_name, nearest
 from edgekit.core.target import Target
 
 if TYPE_CHECKING:
@@ -32,13 +32,18 @@ class Located:
     target: str | None
     address: "Address | None"
 
+    @property
+    def board(self) -> str | None:
+        """Name of the virtual board that ``virtual:NAME`` means; ``None``: its target's."""
+        return self.name.partition(":")[2] or None if self.address is None else None
+
 
 def locate(device: str | None, target: str | None) -> Located:
     """Find out which device is meant.
 
-    A name from the inventory wins; ``local``, ``virtual`` and anything with ``@``, ``.`` or
-    ``:`` in it speak for themselves. Without a device: ``local`` for the target ``local``,
-    else the one entry of the inventory that has the target.
+    A name from the inventory wins; ``local``, ``virtual``, ``virtual:NAME`` and anything with
+    ``@``, ``.`` or ``:`` in it speak for themselves. Without a device: ``local`` for the target
+    ``local``, else the one entry of the inventory that has the target.
 
     Raises:
         UsageError: no device was named and none follows, or nothing has the name.
@@ -57,8 +62,10 @@ def locate(device: str | None, target: str | None) -> Located:
         device = _only_device(target, list(entries.values()))
     if device == LOCAL:
         return Located(LOCAL, target or LOCAL, LocalAddress())
-    if device == VIRTUAL:
-        return Located(VIRTUAL, target, None)
+    if device.partition(":")[0] == VIRTUAL:
+        if device != VIRTUAL:
+            check_name(device.partition(":")[2], "virtual board")
+        return Located(device, target, None)
     if device in entries:
         entry = entries[device]
         address = _patient(_address_of(entry), held.connect_timeout_s)
@@ -88,7 +95,7 @@ def open_device(
 
     address = located.address
     if address is None:
-        address = _virtual_address(target, emit)
+        address = _virtual_address(target, located.board, emit)
     step = "connect"
     emit(StepStarted(step, f"Connect to {located.name}"))
     try:
@@ -165,7 +172,7 @@ def _address_of(entry: "DeviceEntry") -> "Address":
     )
 
 
-def _virtual_address(target: Target | None, emit: EventSink) -> "Address":
+def _virtual_address(target: Target | None, name: str | None, emit: EventSink) -> "Address":
     from edgekit.board import user_mode
 
     if target is None or not target.compatible:
@@ -173,7 +180,7 @@ def _virtual_address(target: Target | None, emit: EventSink) -> "Address":
             f"no virtual board can be made of {target.name if target else 'an unknown target'}",
             hint="--target NAME with a board's name; edgekit targets lists them",
         )
-    return board_address(user_mode.up(target, emit=emit))
+    return board_address(user_mode.up(target, name=name, emit=emit))
 
 
 def board_address(board: "RunningBoard") -> "Address":

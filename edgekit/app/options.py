@@ -20,7 +20,7 @@ class DeployOptions:
     Attributes:
         model: a recipe's name, or the path of an ONNX file.
         target: a target's name; ``None``: what the device's entry or the settings say.
-        device: ``local``, ``virtual``, ``user@host[:port]`` or a name from the inventory.
+        device: ``local``, ``virtual[:NAME]``, ``user@host[:port]`` or a name from the inventory.
         engines, precisions: empty for all.
         size: input height and width in pixels, ``None`` for the recipe's own.
         threads: ``None`` for the number of cores in the fastest cluster.

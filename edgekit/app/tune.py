@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,8 @@ from edgekit.app.bundles import feasible
 from edgekit.app.cluster import scheduler_address
 from edgekit.app.counting import check_countable, counting_on
 from edgekit.app.devices import Located, locate, open_device, required_target
-from edgekit.app.kernels import DeviceBench, KernelPlan, Place, passing_file
+from edgekit.app.kernel_lane import KernelPlan, Place, passing_file
+from edgekit.app.kernels import DeviceBench
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.records import own_records
 from edgekit.app.scopes import scope_of
@@ -51,6 +52,7 @@ class TuneOptions:
         workers: what compiles candidates, such as ``dask://10.0.0.5:8786``; ``None``: this machine.
         cost: what a candidate is judged by: its time, or, on virtual boards alone, how many
             instructions it executes.
+        away_s: how long to wait while no device at all can be reached.
     """
 
     model: str
@@ -63,6 +65,7 @@ class TuneOptions:
     accept_new: bool = False
     workers: str | None = None
     cost: CostKind = "seconds"
+    away_s: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,12 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
 
     Raises:
         UsageError: model, target or device cannot be meant, or TVM cannot serve them.
-        DeviceError: a device cannot be reached at the start.
+        DeviceError: a device cannot be reached at the start, or none could for ``away_s``.
         EngineError: the toolbox or the cluster is not to be had, or nothing that is built runs.
     """
     scheduler = scheduler_address(options.workers) if options.workers else None
     located = [locate(name, options.target) for name in options.devices or (None,)]
+    _refuse_twice(located)
     targets = {target.name: target for target in map(required_target, located)}
     if len(targets) != 1:
         raise UsageError(
@@ -129,6 +133,18 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
         return TuneReport(model.name, scope, records.path, tuned, emulated)
 
 
+def _refuse_twice(located: Sequence[Located]) -> None:
+    """Refuse a device that is named twice: it would be measured on while it measures."""
+    places = [each.address or each.board or each.target for each in located]
+    for index, place in enumerate(places):
+        first = places.index(place)
+        if first != index:
+            raise UsageError(
+                f"{located[first].name} and {located[index].name} are one device",
+                hint="name each board once; virtual boards have names: virtual:a,virtual:b",
+            )
+
+
 def _bench(
     located: Sequence[Located],
     target: Target,
@@ -144,8 +160,8 @@ def _bench(
     threads = 1 if counts else scope_of(target).fingerprint.threads
 
     def place(each: Located) -> Place:
-        def connect() -> "AbstractContextManager[Device]":
-            return open_device(each, target, emit=emit, accept_new=options.accept_new)
+        def connect(tell: EventSink) -> "AbstractContextManager[Device]":
+            return open_device(each, target, emit=tell, accept_new=options.accept_new)
 
         def bundle(device: "Device") -> Bundle:
             emulated.append(device.facts.emulated)
@@ -159,7 +175,9 @@ def _bench(
 
     places = [place(each) for each in located]
     hold = any(each.name == "local" for each in located)
-    plan = KernelPlan(limit_s=_COUNTING_LIMIT_S) if counts else KernelPlan()
+    plan = KernelPlan(away_s=options.away_s)
+    if counts:
+        plan = replace(plan, limit_s=_COUNTING_LIMIT_S)
     bench = DeviceBench(places, plan, hold=hold, emit=emit)
     if len(set(emulated)) > 1:
         bench.close()

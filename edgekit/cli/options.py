@@ -36,7 +36,7 @@ device_option = click.option(
     "-d",
     "--device",
     metavar="DEVICE",
-    help="local, virtual, user@host[:port] or a name from edgekit devices.",
+    help="local, virtual[:NAME], user@host[:port] or a name from edgekit devices.",
 )
 accept_new_option = click.option(
     "--accept-new",

@@ -48,6 +48,9 @@ class Bench(Protocol):
     def results(self, wait_s: float) -> Sequence[Measured]:
         """Return what was measured since it was asked last; wait a little if there is nothing."""
 
+    def stranded(self) -> Sequence[int]:
+        """Take back what nobody can begin for now; return its numbers."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -168,6 +171,8 @@ class Session:
             if not self._waiting:
                 break
             self._keep(self._bench.results(_WAIT_S))
+            if left_s() <= 0:
+                self._drop(self._bench.stranded())
         self._refuse_hopeless(before)
 
     def _keep(self, results: Iterable[Measured]) -> None:
@@ -189,11 +194,17 @@ class Session:
             self._records.append(record)
             self._trials += 1
             self._failures += result.failure is not None
+            # Of a lost device the candidate may be innocent: nothing is learnt from it.
             if result.failure != "device_lost":
                 self._tasks[index] = task.after([record.cost])
-            self._worker.measured({result.number: self._told(result.costs)})
-            if candidate.library is not None:
-                candidate.library.unlink(missing_ok=True)
+                self._worker.measured({result.number: self._told(result.costs)})
+            _forget(candidate)
+
+    def _drop(self, numbers: Iterable[int]) -> None:
+        """Forget candidates that were never begun: no trial, and they may be proposed again."""
+        for number in numbers:
+            _index, candidate = self._waiting.pop(number)
+            _forget(candidate)
 
     def _tell(self, chosen: int, limits: Limits, left_s: float) -> None:
         task = self._tasks[chosen]
@@ -227,6 +238,11 @@ def cost_text(cost: float, kind: CostKind) -> str:
 
 def _known(task: Task) -> bool:
     return math.isfinite(task.best) and task.flops > 0
+
+
+def _forget(candidate: Candidate) -> None:
+    if candidate.library is not None:
+        candidate.library.unlink(missing_ok=True)
 
 
 def _exhausted(task: Task) -> Task:

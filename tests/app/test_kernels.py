@@ -8,8 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgekit.app.kernels import DeviceBench, KernelPlan, Place
-from edgekit.core.errors import ConnectionLostError, RunnerError, UnreachableError
+from edgekit.app import kernel_lane
+from edgekit.app.kernel_lane import KernelPlan, Place
+from edgekit.app.kernels import DeviceBench
+from edgekit.core.errors import (
+    AgentError,
+    ConnectionLostError,
+    DiskFullError,
+    HostKeyError,
+    RunnerError,
+    UnreachableError,
+)
 from edgekit.core.events import Note, ignore
 from edgekit.tune.worker import Candidate
 
@@ -23,13 +32,18 @@ class Board:
         self.opened = 0
         self.requests = []
         self.down = threading.Event()
+        self.absence = UnreachableError("no answer")
+        self.closed = threading.Event()
 
     @contextlib.contextmanager
-    def open(self):
+    def open(self, emit):
         self.opened += 1
         if self.down.is_set():
-            raise UnreachableError("no answer")
+            raise self.absence
         yield self
+
+    def close(self):
+        self.closed.set()
 
     def push(self, files, emit=ignore):
         self.content.update({file.sha256: file.source.read_text() for file in files})
@@ -49,15 +63,16 @@ class Board:
 
 
 @pytest.fixture
-def bench():
+def bench(monkeypatch):
+    monkeypatch.setattr(kernel_lane, "_FIRST_BACK_OFF_S", 1e-3)
     with contextlib.ExitStack() as stack:
 
-        def make(boards, *, hold=False, emit=ignore, counter=None):
+        def make(boards, *, hold=False, emit=ignore, counter=None, plan=None):
             bundle = SimpleNamespace(content=(), identity="bundle")
             places = [
                 Place(name, board.open, lambda _: bundle, counter) for name, board in boards.items()
             ]
-            made = DeviceBench(places, KernelPlan(), hold=hold, emit=emit)
+            made = DeviceBench(places, plan or KernelPlan(), hold=hold, emit=emit)
             stack.callback(made.close)
             return made
 
@@ -75,6 +90,10 @@ def candidates(tmp_path):
         return found
 
     return make
+
+
+def notes(events):
+    return [event.text for event in events if isinstance(event, Note)]
 
 
 def collect(bench, count):
@@ -126,9 +145,8 @@ def test_device_that_drops_off_is_waited_for_while_others_go_on(bench, candidate
     assert not made.results(0.3), "measured on a device that is away"
     gone.down.clear()
     assert {each.costs for each in collect(made, 3).values()} == {(2.0,)}
-    notes = [event.text for event in events if isinstance(event, Note)]
-    assert "dropped off" in notes[0]
-    assert notes[-1] == "gone is back"
+    assert "dropped off" in notes(events)[0]
+    assert notes(events)[-1] == "gone is back"
 
 
 def test_two_devices_share_the_work_when_one_is_lost(bench, candidates):
@@ -140,9 +158,11 @@ def test_two_devices_share_the_work_when_one_is_lost(bench, candidates):
     made = bench({"lost": lost, "sound": sound})
     for candidate in candidates(40):
         made.submit(candidate)
-    found = collect(made, 40)
-    assert {each.failure for each in found.values()} <= {None, "device_lost"}
-    assert sum(each.device == "sound" for each in found.values()) >= 32
+    found = collect(made, 40).values()
+    marked = [each for each in found if each.failure]
+    assert [(each.failure, each.device) for each in marked] == [("device_lost", "lost")]
+    assert all(each.device == "sound" for each in found if not each.failure)
+    assert sum(each.failure is None for each in found) == 39
 
 
 def test_runner_that_dies_fails_only_what_it_had_left(bench, candidates):
@@ -156,6 +176,124 @@ def test_runner_that_dies_fails_only_what_it_had_left(bench, candidates):
     found = collect(made, 4)
     assert [found[number].failure for number in (0, 1)] == [None, None]
     assert found[2].failure == "run_error"
+    assert found[3].failure is None, "what the runner had not begun is no fault of its own"
+
+
+def test_only_what_was_in_flight_is_marked_when_a_device_is_lost(bench, candidates):
+    def outcome(text):
+        return ConnectionLostError("the link broke") if text == "2" else {"seconds": [1.0]}
+
+    made = bench({"a": Board(outcome)}, hold=True)
+    for candidate in candidates(8):
+        made.submit(candidate)
+    made.flush()
+    found = collect(made, 8)
+    assert [number for number, each in found.items() if each.failure] == [2]
+    assert found[2].failure == "device_lost"
+
+
+def test_device_that_refuses_is_tried_again_before_its_candidates_are_given_up(bench, candidates):
+    refusals = [AgentError("another agent is at work", code="busy")] * 4
+
+    def push(files, emit=ignore):
+        Board.push(board, files)
+        if any(file.path == "1.so" for file in files):
+            raise DiskFullError("no room")
+
+    board = Board(lambda text: refusals.pop() if refusals else {"seconds": [1.0]})
+    made = bench({"a": board})
+    first, second = candidates(2)
+    made.submit(first)
+    assert collect(made, 1)[0].failure is None
+    assert board.opened == 1 + 4
+    board.push = push
+    made.submit(second)
+    lost = collect(made, 1)[1]
+    assert (lost.failure, lost.detail) == ("device_lost", "no room")
+    assert board.opened >= 5 + kernel_lane._MOST_LOSSES - 1
+
+
+def test_waiting_for_the_last_device_has_an_end_and_says_so(bench, candidates):
+    def lose(text):
+        return ConnectionLostError("the link broke")
+
+    boards = {"a": Board(lose), "b": Board(lose)}
+    events = []
+    made = bench(boards, emit=events.append, plan=KernelPlan(away_s=0.5))
+    for board in boards.values():
+        board.down.set()
+    for candidate in candidates(6):
+        made.submit(candidate)
+    found = []
+
+    def wait():
+        while True:
+            found.extend(made.results(0.1))
+
+    with pytest.raises(UnreachableError, match=r"within 0\.5 s: a: no answer; b: no answer"):
+        wait()
+    assert [each.failure for each in found] == ["device_lost"] * 2
+    assert sum("no device is left" in text for text in notes(events)) == 1
+
+
+def test_candidates_are_stranded_only_while_no_device_is_there(bench, candidates):
+    def lose(text):
+        gone.down.set()
+        return ConnectionLostError("the link broke")
+
+    gone = Board(lose)
+    made = bench({"gone": gone})
+    assert made.stranded() == ()
+    for candidate in candidates(5):
+        made.submit(candidate)
+    assert collect(made, 1)[0].failure == "device_lost"
+    found = []
+    deadline = time.monotonic() + 30
+    while len(found) < 4:
+        assert time.monotonic() < deadline, found
+        found += made.stranded()
+    assert found == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "absence", [HostKeyError("its key has changed"), ValueError("its key has changed")]
+)
+def test_device_that_answers_but_is_no_use_is_told_once_and_waited_for(bench, candidates, absence):
+    def lose(text):
+        board.down.set()
+        return ConnectionLostError("the link broke")
+
+    board, events = Board(lose), []
+    board.absence = absence
+    made = bench({"a": board}, emit=events.append)
+    first, second = candidates(2)
+    made.submit(first)
+    collect(made, 1)
+    opened = board.opened
+    while board.opened < opened + 3:
+        made.results(0.01)
+    board.outcome = lambda text: {"seconds": [1.0]}
+    board.down.clear()
+    made.submit(second)
+    assert collect(made, 1)[1].failure is None
+    useless = [text for text in notes(events) if "cannot be used yet" in text]
+    assert useless == ["a cannot be used yet: its key has changed"]
+
+
+def test_device_that_hangs_is_given_up(bench, candidates):
+    def hang(text):
+        assert board.closed.wait(30)
+        board.outcome = lambda text: {"seconds": [1.0]}
+        return ConnectionLostError("the connection was closed")
+
+    board = Board(hang)
+    made = bench({"a": board}, plan=KernelPlan(limit_s=0.5, grace_s=0.5))
+    first, second = candidates(2)
+    made.submit(first)
+    lost = collect(made, 1)[0]
+    assert (lost.failure, lost.detail) == ("device_lost", "it said nothing for 1 s")
+    made.submit(second)
+    assert collect(made, 1)[1].failure is None
 
 
 def test_device_that_is_away_at_the_start_is_an_error(bench):

@@ -104,6 +104,13 @@ def test_instructions_are_shown_as_what_they_are():
         (["tune", "yolo5", "--target", "local", "--device", "local"], ["yolo5", "yolov5"]),
         (["tune", "yolov5", "--target", "rk3556", "--device", "virtual"], ["rk3566"]),
         (["tune", "yolov5", "--target", "local", "--time", "soon"], ["soon", "2h"]),
+        (["tune", "yolov5", "--target", "local", "--wait", "long"], ["long", "2h"]),
+        (
+            ["tune", "yolov5", "-t", "rk3566", "-d", "virtual,virtual:rk3566"],
+            ["virtual and virtual:rk3566 are one device", "virtual:a,virtual:b"],
+        ),
+        (["tune", "yolov5", "-t", "rk3566", "-d", "me@rock,me@rock"], ["me@rock are one device"]),
+        (["tune", "yolov5", "-t", "rk3566", "-d", "virtual:A"], ["'A' cannot name a virtual"]),
         (["tune", "yolov5", "--workers", "ray://10.0.0.5:6379"], ["ray://", "dask://HOST:PORT"]),
     ],
 )

@@ -65,6 +65,9 @@ class Bench:
         found, self.waiting = self.waiting, []
         return found
 
+    def stranded(self):
+        return ()
+
 
 def cost_of(trace):
     return 1e-3 / (1 + int(trace.split()[1]))
@@ -167,6 +170,52 @@ def test_candidate_that_a_lost_device_had_is_tried_again(tmp_path):
     with session(tmp_path, again) as ready:
         ready.run("Tune", Limits())
     assert again.traces == ["hash-pool 2"]
+
+
+def test_nothing_is_learnt_from_a_candidate_that_a_lost_device_had(tmp_path, monkeypatch):
+    def lose(trace):
+        return {"failure": "device_lost"} if trace == "hash-pool 2" else {"costs": (1e-3,)}
+
+    told = []
+    monkeypatch.setattr(Worker, "measured", lambda _self, results: told.extend(results))
+    with session(tmp_path, Bench(lose)) as ready:
+        tuned = ready.run("Tune", Limits())
+    assert (tuned.trials, len(told)) == (ALL, ALL - 1)
+    (pool,) = [task for task in tuned.tasks if task.name == "pool"]
+    assert pool.trials == 4
+
+
+def test_time_ends_a_session_whose_devices_are_all_away(tmp_path):
+    class Gone(Bench):
+        """Measures three; then nobody is there any more, and the time is up."""
+
+        def results(self, wait_s):
+            if over or len(self.waiting) < 3:
+                return []
+            over.append(True)
+            found, self.waiting = self.waiting[:3], self.waiting[3:]
+            return found
+
+        def stranded(self):
+            numbers = [each.number for each in self.waiting]
+            self.waiting.clear()
+            return numbers
+
+    over, monotonic = [], time.monotonic
+    bench = Gone()
+    with session(tmp_path, bench) as ready, pytest.MonkeyPatch.context() as patch:
+        # An hour passes when the third is measured.
+        patch.setattr(time, "monotonic", lambda: monotonic() + 3600 * bool(over))
+        tuned = ready.run("Tune", Limits(time_s=1800))
+    # One of the batch's eight could not be built.
+    assert (tuned.stop, tuned.trials, tuned.failures) == ("time", 3 + 1, 1)
+    assert len(bench.traces) == 7
+    assert len(trials(tmp_path)) == 3 + 1, "what nobody began is no trial"
+    assert not list((tmp_path / "scratch").glob("[0-9]*.so"))
+    again = Bench()
+    with session(tmp_path, again) as ready:
+        ready.run("Tune", Limits())
+    assert set(bench.traces[3:]) <= set(again.traces)
 
 
 def test_interrupted_session_keeps_what_was_measured(tmp_path):

@@ -14,8 +14,9 @@ def board() -> None:
 
 @board.command()
 @click.argument("target")
+@click.option("--name", metavar="NAME", help="For several of one kind; default: the target's name.")
 @json_option
-def up(target: str, in_json: bool) -> None:
+def up(target: str, name: str | None, in_json: bool) -> None:
     """Make and start a virtual board of kind TARGET; one that is up stays so."""
     from edgekit.board import user_mode
     from edgekit.catalog.targets import load_target
@@ -23,7 +24,7 @@ def up(target: str, in_json: bool) -> None:
     from edgekit.cli.views.boards import board_facts, board_lines
 
     with make_output(in_json=in_json) as output:
-        running = user_mode.up(load_target(target), emit=output.emit)
+        running = user_mode.up(load_target(target), name=name, emit=output.emit)
         output.result(board_facts(running), *board_lines(running))
 
 

@@ -44,11 +44,20 @@ class Duration(click.ParamType[float]):
     "--device",
     default="",
     metavar="A,B",
-    help="Boards of one kind to measure on: local, virtual, user@host[:port] or names.",
+    help="Boards of one kind to measure on: local, virtual[:NAME], user@host[:port] or names.",
 )
 @accept_new_option
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Stop after so many trials.")
 @click.option("--time", "time_s", type=Duration(), metavar="2h", help="Stop after so long.")
+@click.option(
+    "--wait",
+    "away_s",
+    type=Duration(),
+    default="30m",
+    show_default=True,
+    metavar="30m",
+    help="How long to wait when no board is left that can be reached.",
+)
 @click.option(
     "-p",
     "--precision",
@@ -97,6 +106,7 @@ def tune(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - clic
         accept_new=asked["accept_new"],
         workers=asked["workers"],
         cost=asked["cost"],
+        away_s=asked["away_s"],
     )
     with make_output(in_json=in_json) as output:
         report = run(options, emit=output.emit)

@@ -25,10 +25,11 @@ def board_facts(board: "RunningBoard") -> Mapping[str, Any]:
 
 def board_lines(board: "RunningBoard") -> tuple[str, ...]:
     """How to reach a board that is up."""
+    device = "virtual" if board.name == board.target else f"virtual:{board.name}"
     return (
         f"{board.name} is up at {board.user}@{board.host}:{board.port}",
         f"log in: edgekit board ssh {board.name}",
-        f"deploy: edgekit deploy shapes --target {board.target} --device virtual",
+        f"deploy: edgekit deploy shapes --target {board.target} --device {device}",
     )
 
 
