@@ -2,6 +2,7 @@
 
     python tuning_worker.py FOLDER [dies | stays-silent]
 
+Traces that begin with ``other`` do not apply here.
 Two tasks, ``conv`` with 40 candidates and ``pool`` with 5. Candidate 3 of ``conv`` cannot be built.
 """
 
@@ -29,17 +30,25 @@ def main():
     session = str(folder / "libsession.so")
     say({"tasks": tasks, "tvm": "0.27.0.post1", "pipeline": "1", "session": session})
     known = {key: set() for key in SPACES}
+    first = {key: [] for key in SPACES}
     number = 0
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "know":
             known[asked["task"]] |= {trial["trace"] for trial in asked["trials"]}
+        if asked["do"] == "suggest":
+            found = [(key, trace) for key, traces in asked["traces"].items() for trace in traces]
+            fitting = [(key, trace) for key, trace in found if not trace.startswith("other")]
+            for key, trace in fitting:
+                first[key].append(trace)
+            say({"suggested": len(fitting), "skipped": len(found) - len(fitting)})
         if asked["do"] != "propose":
             continue
         if manner == "dies":
             sys.exit("out of memory")
         task = asked["task"]
-        left = [f"{task} {n}" for n in range(SPACES[task]) if f"{task} {n}" not in known[task]]
+        everything = [*first[task], *(f"{task} {n}" for n in range(SPACES[task]))]
+        left = [trace for trace in dict.fromkeys(everything) if trace not in known[task]]
         for trace in left[: asked["count"]]:
             known[task].add(trace)
             library = folder / f"{number}.so"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from edgekit.core.errors import EngineError
-from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
+from edgekit.core.events import EventSink, Note, StepFinished, StepProgress, StepStarted
 from edgekit.tune.record import CostKind, Failure, Record, Scope
 from edgekit.tune.records import Records
 from edgekit.tune.tasks import Task, next_task, total_cost
+from edgekit.tune.warm import suggestions
 from edgekit.tune.worker import Candidate, Greeting, Worker
 
 Stop = Literal["trials", "time", "exhausted", "interrupted"]
@@ -126,15 +127,29 @@ class Session:
         return Tuned(tuple(self._tasks), stop, self._trials, self._failures, seconds)
 
     def _recall(self) -> None:
-        """Go on where earlier sessions stopped."""
+        """Go on where earlier sessions stopped; what was good on similar boards comes first."""
+        tried: dict[str, set[str]] = {}
         for index, task in enumerate(self._tasks):
             trials = tuple(self._records.trials(self._scope, task.structural_hash))
             self._tasks[index] = task.after_records(trials)
             # Of a lost device the candidate may be innocent: it may be proposed again.
             known = [trial for trial in trials if trial.failure != "device_lost"]
+            tried[task.structural_hash] = {trial.trace for trial in known}
             if known:
                 told = [replace(each, costs=self._told(each.costs)) for each in known]
                 self._worker.know(task.structural_hash, told)
+        self._suggest(tried)
+
+    def _suggest(self, tried: Mapping[str, set[str]]) -> None:
+        found = suggestions(self._records, self._scope, tried)
+        if not found.traces:
+            return
+        suggested, skipped = self._worker.suggest(found.traces)
+        if not suggested + skipped:
+            return
+        sources = ", ".join(f"{source}: {count}" for source, count in found.sources.items())
+        text = f"{suggested} schedules of similar boards are measured first, of {sources}"
+        self._emit(Note(f"{text}; {skipped} do not apply here" if skipped else text))
 
     def _told(self, costs: Sequence[float]) -> tuple[float, ...]:
         """Return costs as the worker's cost model takes them."""

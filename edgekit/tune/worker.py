@@ -119,6 +119,16 @@ class Worker:
         told = [{"trace": trial.trace, "costs": list(trial.costs)} for trial in trials]
         self._say({"do": "know", "task": structural_hash, "trials": told})
 
+    def suggest(self, traces: Mapping[str, Sequence[str]]) -> tuple[int, int]:
+        """Have traces of similar boards proposed first, by the structural hash of their task.
+
+        Returns:
+            How many will be, and how many do not apply on this board.
+        """
+        self._say({"do": "suggest", "traces": {key: list(each) for key, each in traces.items()}})
+        said = self._hear()
+        return int(said["suggested"]), int(said["skipped"])
+
     def propose(self, structural_hash: str, count: int) -> Iterator[Candidate]:
         """Yield up to ``count`` candidates as they are built.
 

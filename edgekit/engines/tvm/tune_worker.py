@@ -11,6 +11,8 @@ Python 3.11 and newer; edgekit is not importable here. JSON lines on standard in
 Then it obeys, one line at a time, until its input ends::
 
     {"do": "know", "task", "trials": [{"trace", "costs"}]}     earlier trials; no answer
+    {"do": "suggest", "traces": {"<task>": ["<trace>"]}}       others' schedules, proposed first:
+                                                               {"suggested": how many, "skipped"}
     {"do": "propose", "task", "count"}                         a line for each candidate, then
                                                                {"proposed": how many, "exhausted"}
     {"do": "measured", "results": [{"id", "costs"}]}           no answer; no costs: it failed
@@ -167,6 +169,8 @@ class Worker:
         """Do what one line asks."""
         if line["do"] == "know":
             self._searches[line["task"]].earlier += line["trials"]
+        elif line["do"] == "suggest":
+            self._suggest(line["traces"])
         elif line["do"] == "propose":
             self._propose(self._searches[line["task"]], line["task"], line["count"])
         elif line["do"] == "measured":
@@ -174,6 +178,24 @@ class Worker:
                 self._take(result["id"], result["costs"])
         else:
             raise RuntimeError(f"no such request: {line['do']}")
+
+    def _suggest(self, traces: Mapping[str, Sequence[str]]) -> None:
+        """Take up schedules of other boards; what does not apply on this one is skipped."""
+        replayed = _neighbour("tune_warm").replayed
+        suggested = skipped = 0
+        for task, texts in traces.items():
+            search = self._searches[task]
+            seen = search.known | {trial["trace"] for trial in search.earlier}
+            for number, text in enumerate(texts):
+                folder = Path(self._job["scratch"], f"suggested-{task}-{number}")
+                candidate = replayed(folder, search.workload, text, self._target)
+                if candidate is None:
+                    skipped += 1
+                elif (trace := self._trace(search, candidate)) not in seen:
+                    seen.add(trace)
+                    search.ready.append((candidate, trace))
+                    suggested += 1
+        self._tell({"suggested": suggested, "skipped": skipped})
 
     def _propose(self, search: _Search, task: str, count: int) -> None:
         self._begin(search)
