@@ -42,7 +42,7 @@ class Lane:
     brief_ms: float = math.inf
     _entries: dict[Candidate, Entry] = field(default_factory=dict)
     _turns: list[Timing] = field(default_factory=list)
-    _briefly: Timing | None = None
+    _briefly: dict[Candidate, Timing] = field(default_factory=dict)
 
     @property
     def candidate(self) -> Candidate:
@@ -68,16 +68,17 @@ class Lane:
         """Measure other settings briefly: the median in ms, infinite where they fail."""
         try:
             timing = time_once(self.arena, self._entry(candidate), candidate.knobs, plan, 0)
-            self._briefly = timing
+            self._briefly[candidate] = timing
             return summarise(timing.model_ns).p50
         except (EngineError, MeasurementInvalidError, ModelError) as error:
             self.notes.append(f"{_settings(candidate)}: {in_one_line(error)}")
             return math.inf
 
     def leave(self, reason: str) -> None:
-        """Take no further part; the row keeps the figures of the last short run."""
-        if self._briefly is not None:
-            self._turns = [self._briefly]
+        """Take no further part; the row keeps the figures of the settings' own short run."""
+        timing = self._briefly.get(self.candidate)
+        if timing is not None:
+            self._turns = [timing]
             self.attempt(self._sum_up)
         self.end("skipped", reason)
 

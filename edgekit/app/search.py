@@ -75,7 +75,7 @@ def search(arena: Arena, lanes: Sequence[Lane], space: SearchSpace) -> None:
     progress = _Progress(arena)
     costs: dict[int, float] = {}
     for lane in lanes:
-        if lane.running and not _leaves(lane, min(costs.values(), default=_FAR), progress):
+        if lane.running and not _leaves(lane, min(costs.values(), default=_FAR), space, progress):
             costs[id(lane)] = _best_rewrite(lane, space, progress)
     fastest = min(costs.values(), default=0.0)
     contenders = [lane for lane in lanes if costs.get(id(lane), _FAR) <= fastest * _CONTENDER]
@@ -121,11 +121,22 @@ def _brief(seconds: float) -> BenchPlan:
     )
 
 
-def _leaves(lane: Lane, fastest_ms: float, progress: _Progress) -> bool:
+def _leaves(lane: Lane, fastest_ms: float, space: SearchSpace, progress: _Progress) -> bool:
     """Let a lane go that is too slow to go on; tell whether it was. What broke may say so later."""
+    limit_ms = fastest_ms * _HOPELESS
     cost_ms = progress.look_ahead(lane, lane.candidate, _RUNGS[0])
-    if not fastest_ms * _HOPELESS < cost_ms < _FAR:
+    if not limit_ms < cost_ms < _FAR:
         return False
+    # Threads that wait for one another crawl where something else keeps a core busy.
+    knobs = turned(lane.candidate.knobs, THREADS, min(space.threads))
+    fewest = replace(lane.candidate, knobs=knobs)
+    if fewest != lane.candidate:
+        fewest_ms = progress.look_ahead(lane, fewest, _RUNGS[0])
+        if fewest_ms < cost_ms:
+            lane.set(fewest)
+            cost_ms = fewest_ms
+        if cost_ms <= limit_ms:
+            return False
     lane.leave(
         f"{cost_ms / fastest_ms:.0f} times slower than the fastest in a short run, so not judged; "
         f"alone it would be: --engine {lane.candidate.engine}"

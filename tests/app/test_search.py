@@ -1,13 +1,16 @@
 """What the search tries, and when it prefers another setting to the default."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from device_facts import device
 
 from edgekit.app.search import (
+    SearchSpace,
     affinity_knob,
     neighbours,
+    search,
     threads_worth_trying,
     together,
     worthwhile,
@@ -65,3 +68,71 @@ def test_default_stays_unless_another_is_clearly_better():
     assert worthwhile(BASE, [other], {BASE: 10.0, other: 9.9}) == BASE
     assert worthwhile(BASE, [other], {BASE: 10.0, other: 9.0}) == other
     assert worthwhile(BASE, [], {BASE: 10.0}) == BASE
+
+
+class Lane:
+    """A lane whose short runs cost what is written down."""
+
+    running = True
+
+    def __init__(self, costs_ms):
+        self._costs_ms = costs_ms  # by threads
+        self.candidate = BASE
+        self.left = ""
+        self.looked = []
+
+    def cost(self, candidate, plan):
+        del plan
+        threads = dict(candidate.knobs)["threads"]
+        self.looked.append(threads)
+        return self._costs_ms[threads]
+
+    def set(self, candidate):
+        self.candidate = candidate
+
+    def leave(self, reason):
+        self.left = reason
+        self.running = False
+
+
+@pytest.fixture
+def searched():
+    """Search beside a lane of 1 ms that has no other settings; return what became of a lane."""
+
+    def run(costs_ms, threads=(2, 1)):
+        fast, lane = Lane({1: 1.0, 2: 1.0}), Lane(costs_ms)
+        for each in (fast, lane):
+            each.plan = SimpleNamespace(engine=SimpleNamespace(knobs=lambda *_: ()))
+            each.arena = SimpleNamespace(
+                target=load_target("local"), device=SimpleNamespace(facts=device())
+            )
+        arena = SimpleNamespace(emit=lambda event: None)
+        search(arena, [fast, lane], SearchSpace((), threads))
+        return lane
+
+    return run
+
+
+def test_hopelessly_slow_lane_leaves_after_a_second_look_with_one_thread(searched):
+    lane = searched({2: 20.0, 1: 25.0})
+    assert lane.looked == [2, 1]
+    assert "20 times slower" in lane.left
+    assert lane.candidate == BASE, "what it was slower with is not its setting"
+
+
+def test_lane_whose_threads_wait_for_a_busy_core_goes_on_with_one(searched):
+    lane = searched({2: 20.0, 1: 1.5})
+    assert not lane.left
+    assert dict(lane.candidate.knobs) == {"threads": 1}
+
+
+def test_lane_that_may_have_one_number_of_threads_only_is_looked_at_once(searched):
+    lane = searched({2: 20.0}, threads=(2,))
+    assert lane.looked == [2]
+    assert lane.left
+
+
+def test_lane_that_is_merely_slow_stays(searched):
+    lane = searched({2: 5.0, 1: 5.0})
+    assert not lane.left
+    assert lane.candidate == BASE
