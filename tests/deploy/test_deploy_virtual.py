@@ -83,21 +83,16 @@ def test_shapes_on_an_emulated_rk3566(edgekit):
 
 def test_int8_of_every_engine_passes_the_gate_on_an_emulated_rk3566(edgekit):
     # Fewer than 20 images have no interval, and then the gate goes by chance.
-    done = edgekit(
-        "race", "shapes", *RK3566, "--precision", "fp32,int8", *QUICK, "--evaluate", "20"
-    )
+    done = edgekit("race", "shapes", *RK3566, "--precision", "int8", *QUICK, "--evaluate", "20")
     assert done.code == 0
     apart = {"unsupported", "skipped"}
     rows = {key: row for key, row in done.rows().items() if row["status"] not in apart}
     engines = {engine for engine, _ in rows}
     assert engines == set(engine_names()) - {"tensorrt", "rknn", "paddlelite", "tvm"}
     for engine in (name for name in engines if "int8" in load_engine(name).precisions):
-        check_equal(rows[engine, "fp32"])
-        assert abs(rows[engine, "fp32"]["accuracy"]["drop"]) <= 0.0001
         int8 = rows[engine, "int8"]
         assert int8["status"] == "ok", int8["reason"]
         assert int8["quantisation"]["method"]
-        assert int8["size_bytes"] < rows[engine, "fp32"]["size_bytes"]
         low, high = int8["accuracy"]["interval"]
         assert low <= int8["accuracy"]["drop"] <= high
     check_claims_no_speed(done.result)
