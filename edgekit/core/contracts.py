@@ -236,7 +236,7 @@ class BuildJob(Protocol):
 
     @property
     def sources(self) -> Path | None:
-        """The folder ``cross/runners/<engine>``, where there is one."""
+        """The folder ``cross/runners/<engine>``, where there is one; ``frame`` lies beside it."""
 
     def note(self, text: str) -> None:
         """Have the user told something, at this build and whenever it is taken from the cache."""

@@ -223,7 +223,10 @@ def _scripts(engine: Engine) -> tuple[Path, ...]:
     """Everything of ours that decides what comes out: an engine's build may have neighbours."""
     own = sorted(engine.build_script.parent.glob("build*.py"))
     sources = _sources(engine)
-    compiled = (_TOOLCHAINS, *sorted(sources.iterdir())) if sources else ()
+    compiled: tuple[Path, ...] = ()
+    if sources is not None:
+        frame = sorted(sources.parent.glob("frame/*"))
+        compiled = (_TOOLCHAINS, *frame, *sorted(sources.iterdir()))
     return (*own, _RUN_BUILD, _RANGES, *compiled)
 
 

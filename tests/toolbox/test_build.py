@@ -50,6 +50,20 @@ def test_sources_for_the_board_are_given_and_decide(engine, model, target, tmp_p
     assert second.source.read_bytes() == b"other"
 
 
+def test_frame_of_the_runners_decides_too(engine, model, target, tmp_path, monkeypatch):
+    for name in ("onnxruntime/a.c", "frame/run.c"):
+        source = tmp_path / "cross" / "runners" / name
+        source.parent.mkdir(parents=True)
+        source.write_text("one")
+    monkeypatch.setattr("edgekit.toolbox.build.builtin_folder", lambda name: tmp_path / name)
+    body = "(job.output / 'm').write_bytes((job.sources.parent / 'frame/run.c').read_bytes())"
+    (first,) = build(engine(body), model, "fp32", target, emit=ignore)
+    assert first.source.read_bytes() == b"one"
+    source.write_text("other")
+    (second,) = build(engine(body), model, "fp32", target, emit=ignore)
+    assert second.source.read_bytes() == b"other"
+
+
 @pytest.mark.parametrize("what", ["precision", "settings", "script"])
 def test_build_of_something_else_is_another_build(engine, model, target, what):
     body = "(job.output / 'm').write_text(job.precision + str(job.settings))"

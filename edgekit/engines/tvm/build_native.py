@@ -1,4 +1,4 @@
-"""What loads and runs compiled code on boards, made from ``cross/runners/tvm``.
+"""What loads and runs compiled code on boards, made from ``cross/runners``: ``tvm`` in ``frame``.
 
 Runs inside the toolbox, for the build and for tuning alike.
 """
@@ -15,9 +15,9 @@ BENCH = "tvm-bench"
 
 _FLAGS = ("-std=c11", "-O2", "-s", "-fvisibility=hidden", "-Wall", "-Wextra")
 _SOURCES = {
-    SESSION: ("session.c",),
-    RUN: ("run.c", "npy.c", "program.c", "session.c"),
-    BENCH: ("bench.c", "npy.c", "program.c", "session.c"),
+    SESSION: ("tvm/session.c",),
+    RUN: ("frame/run.c", "frame/npy.c", "frame/program.c", "tvm/run.c", "tvm/session.c"),
+    BENCH: ("tvm/bench.c", "frame/npy.c", "frame/program.c", "tvm/session.c"),
 }
 
 
@@ -27,7 +27,7 @@ def make(name: str, folder: Path, sources: Path, compile_c: Compile) -> Path:
     Args:
         name: ``SESSION``, ``RUN`` or ``BENCH``.
         folder: where to leave it.
-        sources: ``cross/runners/tvm``.
+        sources: ``cross/runners/tvm``; the frame lies beside it.
         compile_c: the compiler for the board.
 
     Returns:
@@ -39,7 +39,7 @@ def make(name: str, folder: Path, sources: Path, compile_c: Compile) -> Path:
     import tvm_ffi
 
     kind = ("-shared", "-fPIC") if name == SESSION else ()
-    include = f"-I{tvm_ffi.libinfo.find_include_path()}"
-    files = [str(sources / source) for source in _SOURCES[name]]
-    compile_c(folder / name, [*_FLAGS, *kind, include, *files, "-ldl"])
+    include = [f"-I{tvm_ffi.libinfo.find_include_path()}", f"-I{sources.parent / 'frame'}"]
+    files = [str(sources.parent / source) for source in _SOURCES[name]]
+    compile_c(folder / name, [*_FLAGS, *kind, *include, *files, "-ldl"])
     return folder / name

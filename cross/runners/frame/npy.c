@@ -10,11 +10,11 @@
 #define ALIGNMENT 64
 #define LONGEST 1024
 
-/* Type letters, by DLDataTypeCode. Source: numpy.lib.format, dlpack.h. */
+/* Type letters. Source: numpy.lib.format. */
 static const struct {
   char letter;
   int code;
-} kinds[] = {{'i', kDLInt}, {'u', kDLUInt}, {'f', kDLFloat}, {'b', kDLBool}};
+} kinds[] = {{'i', NPY_INT}, {'u', NPY_UINT}, {'f', NPY_FLOAT}, {'b', NPY_BOOL}};
 
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -73,20 +73,17 @@ const char *npy_read_header(FILE *file, npy_header *header) {
   return wrong ? wrong : read_shape(words, header);
 }
 
-const char *npy_write(const char *path, const DLTensor *tensor) {
+const char *npy_write(const char *path, const npy_header *header, const void *values) {
   char head[LONGEST];
   char letter = 0;
   for (size_t kind = 0; kind < KINDS; kind++)
-    if (kinds[kind].code == tensor->dtype.code) letter = kinds[kind].letter;
-  if (!letter || tensor->ndim > NPY_MOST_RANK) return "holds what .npy files cannot";
-  int bytes = tensor->dtype.bits / 8;
+    if (kinds[kind].code == header->code) letter = kinds[kind].letter;
+  if (!letter || header->rank > NPY_MOST_RANK) return "holds what .npy files cannot";
+  int bytes = header->bits / 8;
   int used = PREFIX + sprintf(head + PREFIX, "{'descr': '%c%c%d', 'fortran_order': False, "
                               "'shape': (", bytes > 1 ? '<' : '|', letter, bytes);
-  npy_header header = {tensor->dtype.code, tensor->dtype.bits, tensor->ndim, {0}};
-  for (int axis = 0; axis < tensor->ndim; axis++) {
-    header.shape[axis] = tensor->shape[axis];
-    used += sprintf(head + used, "%lld,", (long long)tensor->shape[axis]);
-  }
+  for (int axis = 0; axis < header->rank; axis++)
+    used += sprintf(head + used, "%lld,", (long long)header->shape[axis]);
   used += sprintf(head + used, "), }");
   while ((used + 1) % ALIGNMENT) head[used++] = ' ';
   head[used++] = '\n';
@@ -95,9 +92,8 @@ const char *npy_write(const char *path, const DLTensor *tensor) {
   head[9] = (char)((used - PREFIX) >> 8);
   FILE *file = fopen(path, "wb");
   if (!file) return strerror(errno);
-  const char *data = (const char *)tensor->data + tensor->byte_offset;
-  size_t size = npy_size(&header);
+  size_t size = npy_size(header);
   int whole = fwrite(head, 1, (size_t)used, file) == (size_t)used &&
-              fwrite(data, 1, size, file) == size;
+              fwrite(values, 1, size, file) == size;
   return fclose(file) == 0 && whole ? NULL : "could not be written";
 }
