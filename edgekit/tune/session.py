@@ -10,7 +10,7 @@ from edgekit.core.errors import EngineError
 from edgekit.core.events import EventSink, Note, StepFinished, StepProgress, StepStarted
 from edgekit.tune.record import CostKind, Failure, Record, Scope
 from edgekit.tune.records import Records
-from edgekit.tune.tasks import Task, next_task, total_cost
+from edgekit.tune.tasks import Task, following_task, prepared_or_next, total_cost
 from edgekit.tune.warm import suggestions
 from edgekit.tune.worker import Candidate, Greeting, Worker
 
@@ -156,21 +156,28 @@ class Session:
         return tuple(cost * _TOLD[self._scope.cost] for cost in costs)
 
     def _loop(self, limits: Limits, left_s: Callable[[], float]) -> Stop:
+        prepared = None
         while True:
             if self._trials >= limits.trials:
                 return "trials"
             if left_s() <= 0:
                 return "time"
-            chosen = next_task(self._tasks)
+            chosen = prepared_or_next(self._tasks, prepared)
             if chosen is None:
                 return "exhausted"
-            most = _BATCH if self._tasks[chosen].trials else _FIRST_BATCH
-            self._batch(chosen, int(min(most, limits.trials - self._trials)), limits, left_s)
+            prepared = following_task(self._tasks, chosen)
+            self._batch(chosen, prepared, limits, left_s)
 
-    def _batch(self, chosen: int, count: int, limits: Limits, left_s: Callable[[], float]) -> None:
+    def _batch(
+        self, chosen: int, prepared: int | None, limits: Limits, left_s: Callable[[], float]
+    ) -> None:
         task = self._tasks[chosen]
         before = self._trials
-        for candidate in self._worker.propose(task.structural_hash, count):
+        most = _BATCH if task.trials else _FIRST_BATCH
+        count = int(min(most, limits.trials - before))
+        last = before + count >= limits.trials
+        ahead = None if prepared is None or last else self._tasks[prepared].structural_hash
+        for candidate in self._worker.propose(task.structural_hash, count, ahead):
             self._waiting[candidate.number] = (chosen, candidate)
             if candidate.library is None:
                 failed = Measured(candidate.number, (), "build_error", candidate.error)

@@ -24,6 +24,8 @@ from edgekit.tune.record import Record
 
 _FASTER_AT_BEST: Final = 2.0  # Ansor's beta
 _FLAT: Final = 1e-3  # a relative gain below it within a window is noise
+# A task whose candidates are thought of already may promise so much less than another.
+_PREPARED_AT_LEAST: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,26 @@ class Task:
             for record in records
             if record.structural_hash == self.structural_hash and record.failure != "device_lost"
         )
+
+
+def following_task(tasks: Sequence[Task], chosen: int) -> int | None:
+    """Return the index of the task to tune after the chosen one, ``None`` if it is the last."""
+    left = [replace(task, exhausted=True) if i == chosen else task for i, task in enumerate(tasks)]
+    return next_task(left)
+
+
+def prepared_or_next(tasks: Sequence[Task], prepared: int | None) -> int | None:
+    """Return the index of the task to tune next; of a prepared one unless another promises more.
+
+    Args:
+        tasks: all tasks of the model.
+        prepared: index of the task whose next candidates cost no time any more.
+    """
+    best = next_task(tasks)
+    if best is None or prepared is None or tasks[prepared].exhausted:
+        return best
+    gains = expected_gains(tasks)
+    return best if gains[prepared] < _PREPARED_AT_LEAST * gains[best] else prepared
 
 
 def total_cost(tasks: Iterable[Task]) -> float:

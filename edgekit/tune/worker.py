@@ -129,13 +129,17 @@ class Worker:
         said = self._hear()
         return int(said["suggested"]), int(said["skipped"])
 
-    def propose(self, structural_hash: str, count: int) -> Iterator[Candidate]:
+    def propose(
+        self, structural_hash: str, count: int, ahead: str | None = None
+    ) -> Iterator[Candidate]:
         """Yield up to ``count`` candidates as they are built.
 
-        Afterwards :attr:`exhausted` tells whether the task has none left. All must be taken
-        before anything else is asked.
+        Meanwhile it thinks of candidates for another task, which ``ahead`` names. Afterwards
+        :attr:`exhausted` tells whether the task has none left. All must be taken before anything
+        else is asked.
         """
-        self._say({"do": "propose", "task": structural_hash, "count": count})
+        request = {"do": "propose", "task": structural_hash, "count": count, "ahead": ahead}
+        self._say(request)
         while "candidate" in (said := self._hear()):
             yield _candidate(said["candidate"])
         self.exhausted = bool(said["exhausted"])

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import socket
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -60,20 +60,19 @@ class KilledWorker(Exception):  # noqa: N818 - distributed calls it so
     """What distributed says when one worker after the other died of a task."""
 
 
-class Broken(Executor):
-    """Every task fails in one way."""
+def broken(error=None):
+    """Return what fails every task in one way."""
 
-    def __init__(self, error=None):
-        self.error = error
-
-    def submit(self, function, /, *arguments):
+    def submit(*_arguments):
         future = Future()
-        if self.error is None:
+        if error is None:
             future.cancel()
             future.set_running_or_notify_cancel()
         else:
-            future.set_exception(self.error)
+            future.set_exception(error)
         return future
+
+    return submit
 
 
 KERNEL = SimpleNamespace(
@@ -82,7 +81,7 @@ KERNEL = SimpleNamespace(
 
 
 def test_candidate_that_kills_its_workers_is_a_failed_candidate():
-    compilers = Compilers(KERNEL, Broken(KilledWorker("four of them")), "tcp://a:1")
+    compilers = Compilers(KERNEL, broken(KilledWorker("four of them")), "tcp://a:1")
     assert compilers.compile("module", "target") == (None, "every worker that compiled it died")
 
 
@@ -97,7 +96,7 @@ def test_candidate_that_kills_its_workers_is_a_failed_candidate():
 )
 def test_lost_cluster_is_no_fault_of_the_candidate(error, words):
     with pytest.raises(ClusterError) as caught:
-        Compilers(KERNEL, Broken(error), "tcp://a:1").compile("module", "target")
+        Compilers(KERNEL, broken(error), "tcp://a:1").compile("module", "target")
     assert str(caught.value) == f"the Dask cluster at tcp://a:1 cannot be used: {words}"
     assert "goes on from here" in caught.value.hint
 

@@ -2,13 +2,22 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tuning_records import make_record
 
-from edgekit.tune.tasks import Gradient, Task, expected_gains, next_task, total_cost
+from edgekit.tune.tasks import (
+    Gradient,
+    Task,
+    expected_gains,
+    following_task,
+    next_task,
+    prepared_or_next,
+    total_cost,
+)
 
 COSTS = st.lists(st.one_of(st.floats(1e-6, 10), st.just(math.inf)), max_size=12)
 
@@ -142,6 +151,35 @@ def test_exhausted_tasks_are_left_out():
     assert next_task([done, make_task(costs=[1.0])]) == 1
     assert next_task([done]) is None
     assert next_task([]) is None
+
+
+@given(tasks=TASKS)
+def test_following_task_is_another_that_is_open(tasks):
+    chosen = next_task(tasks)
+    following = following_task(tasks, chosen)
+    assert following != chosen
+    assert (following is None) == (len(tasks) == 1)
+
+
+def test_prepared_task_is_taken_unless_another_promises_twice_as_much():
+    stands = make_task("stands", costs=[1.0] * 16)
+    better = make_task("better", weight=3, costs=[1.0] * 16)
+    alike = make_task("alike", costs=[1.0] * 15)
+    assert prepared_or_next([stands, alike], 0) == 0
+    assert prepared_or_next([stands, better], 0) == 1
+    assert prepared_or_next([stands, alike], None) == next_task([stands, alike])
+
+
+def test_prepared_task_does_not_go_before_one_without_a_trial():
+    fresh, served = make_task("fresh"), make_task("served", weight=9, costs=[1.0] * 8)
+    assert prepared_or_next([fresh, served], 1) == 0
+    assert prepared_or_next([fresh, make_task("light", flops=1e3)], 1) == 1
+
+
+def test_prepared_task_that_has_nothing_left_is_not_taken():
+    done = replace(make_task("done", costs=[1.0]), exhausted=True)
+    assert prepared_or_next([done, make_task("open", costs=[1.0])], 0) == 1
+    assert prepared_or_next([done], 0) is None
 
 
 def test_history_is_taken_up_from_records():

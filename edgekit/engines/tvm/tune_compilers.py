@@ -1,12 +1,14 @@
-"""What compiles candidates: threads of this process, or a Dask cluster. Both run one function.
+"""What compiles candidates: processes here, or a Dask cluster. Both run one function.
 
 Runs inside the toolbox of tuning.
 """
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +16,13 @@ from typing import Any
 # What loads a Python file under a name of our own.
 Load = Callable[[str, Path], ModuleType]
 
+Compiled = tuple[bytes | None, str]
+
 _FILE = Path(__file__).with_name("tune_kernel.py")
+_PROCESS = Path(__file__).with_name("tune_process.py")
 _CONNECT_S = 10
+# Loops that are unrolled without end take minutes, and lose.
+_COMPILING_S = 60.0
 # A candidate compiles within seconds. Longer than this nobody waits for a cluster.
 _ANSWER_S = 900.0
 _TOLD = 3
@@ -34,29 +41,29 @@ class ClusterError(RuntimeError):
 
 
 class Compilers:
-    """An executor, and ``tune_kernel.compile_kernel`` on it.
+    """Has ``tune_kernel.compile_kernel`` run elsewhere.
 
     Args:
         kernel: the module ``tune_kernel``, as :func:`load_kernel` gave it.
-        executor: runs it.
-        where: as an error calls the executor.
+        submit: takes that function's arguments to where it runs.
+        where: as an error calls that.
     """
 
     def __init__(
         self,
         kernel: ModuleType,
-        executor: Executor,
+        submit: "Callable[[str, str, str], Future[Compiled]]",
         where: str = "",
         *,
         close: Callable[[], object] = lambda: None,
     ) -> None:
         self._kernel = kernel
-        self._executor = executor
+        self._submit = submit
         self._where = where
         self._close = close
         self._tvm = kernel.tvm_version()
 
-    def compile(self, module: Any, target: str) -> tuple[bytes | None, str]:  # noqa: ANN401 - TVM's
+    def compile(self, module: Any, target: str) -> Compiled:  # noqa: ANN401 - TVM's
         """Return the object file of a scheduled function, or what went wrong in one line.
 
         Raises:
@@ -64,18 +71,15 @@ class Compilers:
         """
         text = self._kernel.as_text(module)
         try:
-            future = self._executor.submit(self._kernel.compile_kernel, text, target, self._tvm)
-            compiled: tuple[bytes | None, str] = future.result(_ANSWER_S)
+            return self._submit(text, target, self._tvm).result(_ANSWER_S)
         except Exception as error:
             # Dask gives up on work after which one worker after the other was dead.
             if type(error).__name__ == "KilledWorker":
                 return None, "every worker that compiled it died"
             raise _lost(self._where, _words(error)) from error
-        return compiled
 
     def close(self) -> None:
         """End, without waiting for work that nobody wants any more."""
-        self._executor.shutdown(wait=False)
         self._close()
 
 
@@ -90,9 +94,19 @@ def load_kernel(scratch: Path, load: Load) -> ModuleType:
     return load(copy.stem.removeprefix("edgekit_"), copy)
 
 
-def local_compilers(kernel: ModuleType, threads: int) -> Compilers:
-    """Return threads of this process: TVM lets others run while it compiles."""
-    return Compilers(kernel, ThreadPoolExecutor(threads))
+def local_compilers(kernel: ModuleType, count: int) -> Compilers:
+    """Return so many processes of this machine.
+
+    Args:
+        kernel: from :func:`load_kernel`.
+        count: of processes.
+    """
+    from .tune_processes import Processes
+
+    flags = ("-I", "-X", f"pycache_prefix={sys.pycache_prefix}") if sys.pycache_prefix else ("-I",)
+    command = [sys.executable, *flags, str(_PROCESS), str(kernel.__file__)]
+    processes = Processes(command, count, _COMPILING_S)
+    return Compilers(kernel, processes.submit, close=processes.close)
 
 
 def cluster_compilers(kernel: ModuleType, scheduler: str) -> Compilers:
@@ -120,7 +134,14 @@ def cluster_compilers(kernel: ModuleType, scheduler: str) -> Compilers:
     except BaseException:
         client.close(timeout=1)
         raise
-    return Compilers(kernel, client.get_executor(), scheduler, close=lambda: client.close(1))
+    executor = client.get_executor()
+
+    def close() -> None:
+        executor.shutdown(wait=False)
+        client.close(1)
+
+    submit = partial(executor.submit, kernel.compile_kernel)
+    return Compilers(kernel, submit, scheduler, close=close)
 
 
 def _check(client: Any, kernel: ModuleType, scheduler: str, start: str) -> None:  # noqa: ANN401 - distributed's

@@ -1,10 +1,11 @@
-"""One candidate of tuning as machine code: in a thread of this process, or on a Dask cluster.
+"""One candidate of tuning as machine code: in a process of this machine, or on a Dask cluster.
 
 Runs inside the toolbox of tuning. This file alone is what a cluster's workers are sent: plain
 values in, plain values out, the standard library and TVM and nothing else. No compiler is needed:
 what comes out is linked where the tuning goes on.
 """
 
+import importlib
 import importlib.metadata
 import sys
 import tempfile
@@ -36,6 +37,12 @@ def leave_out_gpus() -> None:
     for gpu in ("cuda", "rocm"):
         name = f"tvm.s_tir.tensor_intrin.{gpu}"
         sys.modules.setdefault(name, ModuleType(name))
+
+
+def warm_up() -> None:
+    """Load what the first candidate would wait for."""
+    leave_out_gpus()
+    importlib.import_module("tvm.s_tir.meta_schedule.builder.local_builder")
 
 
 def as_text(value: IRModule | Target) -> str:
