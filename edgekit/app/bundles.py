@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from edgekit.app.quantise import refuse_int8
+from edgekit.app.runtimes import refuse_sources, runtime_of
 from edgekit.catalog.settings import settings
 from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate
@@ -75,7 +76,8 @@ def feasible(
     runtime = engine.runtime(target, facts)
     if isinstance(runtime, Unsupported):
         return runtime
-    return refuse_terms(engine, accepted) or Feasible(candidate, engine, runtime)
+    refusal = refuse_sources(runtime) or refuse_terms(engine, accepted)
+    return refusal or Feasible(candidate, engine, runtime)
 
 
 def refuse_terms(engine: Engine, accepted: Collection[EngineName]) -> Unsupported | None:
@@ -107,7 +109,6 @@ def assemble(
     from edgekit.toolbox.build import build
     from edgekit.toolbox.native import native_steps
     from edgekit.toolbox.runner_pack import pack_runner
-    from edgekit.toolbox.wheels import resolve
 
     candidate = plan.candidate
     files = build(
@@ -118,7 +119,7 @@ def assemble(
         int8=_int8(candidate, calibration),
         emit=emit,
     )
-    runtime = resolve(plan.runtime, facts, emit=emit)
+    runtime = runtime_of(plan.runtime, facts, emit=emit)
     # For the machine that runs it, which judges int8 in a board's stead.
     steps = native_steps(facts.machine, emit=emit)
     ours = (pack_runner(plan.engine), *((steps,) if steps else ()))

@@ -16,6 +16,7 @@ from edgekit.app.kernel_lane import KernelPlan, Place, passing_file
 from edgekit.app.kernels import DeviceBench
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.records import own_records
+from edgekit.app.runtimes import runtime_of
 from edgekit.app.scopes import scope_of
 from edgekit.app.tuned import remember_tasks
 from edgekit.app.tuning_worker import start_worker
@@ -200,7 +201,6 @@ def _bundle(
     from edgekit.device import check_target
     from edgekit.engines.tvm.tuning import RUNNER_MODULE
     from edgekit.toolbox.runner_pack import pack_runner
-    from edgekit.toolbox.wheels import resolve
 
     check_target(device.facts, target)
     plan = feasible(candidate, model, target, device.facts)
@@ -214,7 +214,7 @@ def _bundle(
         architecture=target.architecture,
         compatible=target.compatible,
         files=(passing_file(session), pack_runner(plan.engine, RUNNER_MODULE)),
-        runtime=resolve(plan.runtime, device.facts, emit=emit),
+        runtime=runtime_of(plan.runtime, device.facts, emit=emit),
         job_json=json.dumps({"runner": RUNNER_MODULE, "classes": []}),
         knobs=candidate.knobs,
     )

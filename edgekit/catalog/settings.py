@@ -16,9 +16,12 @@ from edgekit.core.errors import UsageError
 PROJECT_FILE: Final = "edgekit.toml"
 
 
-def _about(shown: str, help_text: str) -> dict[str, str]:
-    """Describe a setting: its default as the documentation shows it, and what it is."""
-    return {"shown": shown, "help": help_text}
+def _about(shown: str, help_text: str, also: str = "") -> dict[str, str]:
+    """Describe a setting: its default as the documentation shows it, and what it is.
+
+    ``also`` names a variable of others that counts where edgekit's own is not set.
+    """
+    return {"shown": shown, "help": help_text, "also": also}
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -111,6 +114,15 @@ class Settings:
             "none",
             "Engines whose vendor's terms you have read and accept; without it their tools are "
             "not fetched.",
+        ),
+    )
+    tvm_source: Path | None = field(
+        default=None,
+        metadata=_about(
+            "the sources in TVM's wheel",
+            "TVM's source tree, of which its runtime is compiled where no wheel has one (32-bit "
+            "ARM); the variable `TVM_SOURCE` is read, too.",
+            also="TVM_SOURCE",
         ),
     )
     connect_timeout_s: float = field(
@@ -206,7 +218,7 @@ def _from_environment() -> dict[str, object]:
     faults: list[str] = []
     for entry in fields(Settings):
         variable = environment_name(entry.name)
-        text = os.environ.get(variable, "")
+        text = os.environ.get(variable, "") or os.environ.get(entry.metadata["also"], "")
         # An empty variable counts as absent, as the shells' own ${X:-default} has it.
         if not text:
             continue
@@ -224,7 +236,7 @@ def _parse(wanted: Any, text: str) -> object:  # noqa: ANN401 - an annotation ma
         return tuple(Path(part) for part in text.split(os.pathsep) if part)
     if wanted == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if wanted is Path:
+    if wanted is Path or wanted == Path | None:
         return Path(text)
     if wanted == float | None or wanted is float:
         return float(text)
@@ -237,6 +249,7 @@ _TYPE_WORDS: Final[Mapping[object, str]] = {
     tuple[Path, ...]: "array of paths",
     tuple[str, ...]: "array of strings",
     Path: "path",
+    Path | None: "path",
     float: "number",
     float | None: "number",
     int | None: "integer",

@@ -73,6 +73,27 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
+class LibrarySources:
+    """A library that is compiled here for a board, of C++.
+
+    Attributes:
+        path: where it lands in the runtime.
+        files: what is compiled.
+        includes: folders in which headers are looked up, the first wins.
+        flags: of the compiler, beyond those for any library.
+        needs: paths of libraries made before it that it is linked to.
+        headers: folders with further headers, which files include by where they stand.
+    """
+
+    path: str
+    files: tuple[Path, ...]
+    includes: tuple[Path, ...]
+    flags: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    headers: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class RuntimeSpec:
     """What must be importable on the board for an engine's runner to run.
 
@@ -85,6 +106,8 @@ class RuntimeSpec:
             build; what it makes then is kept and sent to identical boards (``made`` in
             ``edgekit.onboard.harness``). 0: nothing is made there.
         excerpts: what is fetched in part; it lands where the whole package would.
+        compiled: whether libraries are compiled here besides, which no registry has for the
+            board (``app.runtimes``).
     """
 
     python: PythonFacts
@@ -93,6 +116,7 @@ class RuntimeSpec:
     system_packages: tuple[str, ...] = ()
     first_load_s: float = 0.0
     excerpts: tuple[Excerpt, ...] = ()
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,13 @@ def platform_tags(machine: str, glibc: tuple[int, int]) -> tuple[str, ...]:
     return (*tags, f"linux_{machine}")
 
 
-def resolve(spec: RuntimeSpec, facts: DeviceFacts, *, emit: EventSink) -> RuntimePack:
+def resolve(
+    spec: RuntimeSpec,
+    facts: DeviceFacts,
+    *,
+    compiled: tuple[BundleFile, ...] = (),
+    emit: EventSink,
+) -> RuntimePack:
     """Return the wheels that the engine's runner needs on this device.
 
     A second call for an equal device starts no process.
@@ -58,6 +64,7 @@ def resolve(spec: RuntimeSpec, facts: DeviceFacts, *, emit: EventSink) -> Runtim
     Args:
         spec: the engine's choice of Python and packages.
         facts: machine and libc of the device.
+        compiled: archives of what was compiled for it, unpacked like wheels.
         emit: told of the step.
 
     Raises:
@@ -71,6 +78,7 @@ def resolve(spec: RuntimeSpec, facts: DeviceFacts, *, emit: EventSink) -> Runtim
     except BaseException:
         emit(StepFinished(step, "failed", ok=False))
         raise
+    wheels += compiled
     size = sum(wheel.size_bytes for wheel in wheels) / 1e6
     emit(StepFinished(step, "cached" if cached else f"{len(wheels)} wheels, {size:.1f} MB"))
     hashes = sorted(wheel.sha256 for wheel in wheels)

@@ -127,6 +127,15 @@ def test_yolov5_on_an_emulated_32_bit_pi_equals_the_reference(edgekit, model_mir
     assert done.result["device"]["machine"] == "armv7l"
 
 
+def test_tvm_on_an_emulated_32_bit_pi_runs_on_a_runtime_compiled_here(edgekit):
+    done = edgekit(
+        "deploy", "shapes", "--target", "rpi3-32", "--device", "virtual",
+        "--engine", "tvm", "--precision", "fp32", *QUICK,
+    )  # fmt: skip
+    assert done.code == 0
+    check_equal(done.rows()["tvm", "fp32"])
+
+
 def test_inference_on_an_emulated_rk3566_is_counted(edgekit, tmp_path):
     if not counting_requirement().present:
         pytest.skip("counting needs on this host: qemu-user")

@@ -41,21 +41,25 @@ def test_description_of_this_machine_leaves_the_cpu_to_the_toolbox():
     assert "mattr" not in found
 
 
+def test_description_of_a_32_bit_system_asks_for_nothing_of_64_bit_cores():
+    assert description(load_target("rpi3-32")) == {
+        "kind": "llvm",
+        "mtriple": "armv7l-linux-gnueabihf",
+        "mfloat-abi": "hard",
+        "mcpu": "cortex-a7",
+        "mattr": ["+neon", "+vfp3", "+vfp4"],
+        "num-cores": 4,
+    }
+
+
 @pytest.mark.parametrize("name", target_names())
 def test_check_of_every_target(name, tiny):
-    target = load_target(name)
-    refusal = TVM.check(tiny, "fp32", target)
-    assert (refusal is None) == (target.architecture != "armv7l")
+    assert TVM.check(tiny, "fp32", load_target(name)) is None
 
 
-def test_check_armv7l_says_what_would_be_needed(tiny):
-    refusal = TVM.check(tiny, "fp32", load_target("rpi3-32"))
-    assert "TVM_SOURCE" in refusal.reason
-    assert "armv7l" in refusal.reason
-    assert "64-bit image" in refusal.hint
-
-
-@pytest.mark.parametrize(("name", "half"), [("rk3566", True), ("rpi4", False), ("local", True)])
+@pytest.mark.parametrize(
+    ("name", "half"), [("rk3566", True), ("rpi4", False), ("rpi3-32", False), ("local", True)]
+)
 def test_check_fp16_only_where_the_cpu_computes_in_it(name, half, tiny):
     refusal = TVM.check(tiny, "fp16", load_target(name))
     assert (refusal is None) == half
@@ -68,7 +72,8 @@ def test_check_names_an_input_it_cannot_take(tiny, local_target):
 
 
 @pytest.mark.parametrize(
-    ("machine", "glibc", "word"), [("armv7l", "2.36", "armv7l"), ("aarch64", "2.24", "2.24")]
+    ("machine", "glibc", "word"),
+    [("riscv64", "2.36", "riscv64"), ("armv7l", "2.24", "2.24"), ("aarch64", "2.24", "2.24")],
 )
 def test_runtime_of_a_board_that_no_wheel_serves_says_so(facts, local_target, machine, glibc, word):
     found = TVM.runtime(local_target, facts(machine, glibc=glibc))
@@ -86,6 +91,23 @@ def test_runtime_takes_libraries_and_no_python_of_tvms(facts, local_target):
         for excerpt in found.excerpts
         for file in excerpt.files
     )
+
+
+def test_runtime_armv7l_is_compiled_and_takes_numpy_from_the_board(facts, local_target):
+    found = TVM.runtime(local_target, facts("armv7l", ["3.11.2"], numpy="1.24.2"))
+    assert isinstance(found, RuntimeSpec)
+    assert found.compiled
+    assert (found.packages, found.excerpts, found.system_packages) == ((), (), ("numpy",))
+
+
+@pytest.mark.parametrize(
+    ("pythons", "numpy", "words"),
+    [(["3.11.2"], None, "python3-numpy"), (["2.7.18"], "1.16.2", "install python3")],
+)
+def test_runtime_armv7l_that_lacks_something_says_what(facts, local_target, pythons, numpy, words):
+    found = TVM.runtime(local_target, facts("armv7l", pythons, numpy=numpy))
+    assert isinstance(found, Unsupported)
+    assert words in found.hint
 
 
 def test_build_settings_tell_cpus_apart(tiny):

@@ -1,7 +1,8 @@
 """TVM: compiles the model itself into machine code for one kind of CPU.
 
 The board needs a library of TVM's runtime and one of its function interface, 5 MB together, and
-no Python: what of their wheels is Python stays on the host.
+no Python: what of their wheels is Python stays on the host. For 32-bit ARM there are no wheels:
+both are compiled here (``sources``).
 
 Without tuning records the code is plain loops, many times slower than any other engine's.
 """
@@ -59,13 +60,8 @@ class Tvm:
     runner_module = "edgekit.engines.tvm.runner"
 
     def check(self, model: Model, precision: Precision, target: Target) -> Unsupported | None:
-        """Refuse 32-bit boards, fp16 without arithmetic for it, odd inputs, unknown operators."""
-        return (
-            _no_runtime(target.architecture)
-            or _no_half(precision, target)
-            or _odd_input(model.inputs)
-            or lacking(model, "tvm")
-        )
+        """Refuse fp16 without arithmetic for it, odd inputs, and unknown operators."""
+        return _no_half(precision, target) or _odd_input(model.inputs) or lacking(model, "tvm")
 
     def runtime(self, target: Target, facts: DeviceFacts) -> RuntimeSpec | Unsupported:
         """Take the newest Python that has NumPy; TVM's own libraries do not depend on it."""
@@ -73,6 +69,8 @@ class Tvm:
         refusal = _no_runtime(facts.machine) or no_glibc(self.name, facts) or _old_glibc(facts)
         if refusal is not None:
             return refusal
+        if facts.machine == "armv7l":
+            return _runtime_32(facts)
         python = newest(facts.pythons, _OLDEST, _LATEST)
         if python is None:
             return no_python(self.name, facts, _OLDEST, _LATEST)
@@ -97,19 +95,31 @@ class Tvm:
 
 
 def _no_runtime(machine: str) -> Unsupported | None:
-    if machine in {"aarch64", "x86_64"}:
+    if machine in {"aarch64", "armv7l", "x86_64"}:
         return None
     return Unsupported(
-        f"no wheel of TVM's runtime exists for {machine}, and without its sources "
-        "(TVM_SOURCE) there is nothing to build one from",
-        hint="try ncnn (--engine ncnn), or a 64-bit image on the same board",
+        f"TVM's runtime is neither fetched nor compiled for {machine}",
+        hint="use a 64-bit or an armv7 image on the same board",
+    )
+
+
+def _runtime_32(facts: DeviceFacts) -> RuntimeSpec | Unsupported:
+    """TVM's libraries are compiled here; NumPy has no wheel either, so the board's own must do."""
+    python = newest(tuple(item for item in facts.pythons if item.numpy), _OLDEST, _LATEST)
+    if python is not None:
+        return RuntimeSpec(python, _FOLDER / "board.txt", (), ("numpy",), compiled=True)
+    if newest(facts.pythons, _OLDEST, _LATEST) is None:
+        return no_python("tvm", facts, _OLDEST, _LATEST)
+    return Unsupported(
+        "tvm needs NumPy on the device, which has none, and no wheel exists for 32-bit ARM",
+        hint="sudo apt install python3-numpy",
     )
 
 
 def _no_half(precision: Precision, target: Target) -> Unsupported | None:
     """Tell of an ARM CPU that would convert for each operation: slower than float32 throughout."""
-    known = target.architecture == "aarch64" and target.features
-    if precision != "fp16" or not known or "asimdhp" in target.features:
+    arm = target.architecture != "x86_64" and target.features
+    if precision != "fp16" or not arm or "asimdhp" in target.features:
         return None
     return Unsupported(
         f"the CPU of {target.name} has no arithmetic in half precision", hint="use fp32"

@@ -1,5 +1,6 @@
 """A target's processor in TVM's and LLVM's words."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from edgekit.core.target import Cluster, Target
@@ -19,6 +20,9 @@ _LLVM: Final = {
     "crc32": "crc",
     "i8mm": "i8mm",
 }
+# The same of a 32-bit system. Source: Linux arch/arm/include/uapi/asm/hwcap.h; LLVM,
+# ARMFeatures.td.
+_LLVM_32: Final = {"neon": "neon", "vfpv3": "vfp3", "vfpv4": "vfp4"}
 _NATIVE: Final = "native"
 
 
@@ -42,5 +46,14 @@ def description(target: Target) -> dict[str, str | int | list[str]]:
     }
     if target.mcpu == _NATIVE:
         return {**found, "mcpu": _NATIVE}
-    mattr = [f"+{_LLVM[name]}" for name in target.features if name in _LLVM]
-    return {**found, "mcpu": fastest(target).core, "mattr": sorted(mattr)}
+    if architecture == "armv7l":
+        # Floats in registers of the FPU, as Debian's armhf passes them. ARMv7's own core, not the
+        # board's: a 32-bit system promises no instruction of ARMv8's.
+        found |= {"mtriple": "armv7l-linux-gnueabihf", "mfloat-abi": "hard"}
+        mcpu = "cortex-a7" if "vfpv4" in target.features else "cortex-a9"
+        return {**found, "mcpu": mcpu, "mattr": _attributes(target, _LLVM_32)}
+    return {**found, "mcpu": fastest(target).core, "mattr": _attributes(target, _LLVM)}
+
+
+def _attributes(target: Target, words: Mapping[str, str]) -> list[str]:
+    return sorted(f"+{words[name]}" for name in target.features if name in words)
