@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -28,6 +29,11 @@ from edgekit.core.target import Target
 MANIFEST: Final = "manifest.json"
 README: Final = "README.md"
 _FORMAT: Final = 1
+# How the programs for boards without Python are called there.
+_PROGRAMS: Final = {
+    "ncnn-run": "./ncnn-run -l LIBRARY -p {half} -t THREADS -o . model.ncnn.param INPUT.npy...",
+    "tvm-run": "./tvm-run -l LIBRARIES -t THREADS -o . model.so INPUT.npy...",
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ def export(options: ExportOptions, *, emit: EventSink = ignore) -> Exported:
     """
     from edgekit.engines import load_engine
     from edgekit.toolbox.build import build
+    from edgekit.toolbox.programs import program
 
     engine, target = load_engine(options.engine), load_target(options.target)
     _check_asked(engine, options)
@@ -94,6 +101,8 @@ def export(options: ExportOptions, *, emit: EventSink = ignore) -> Exported:
     int8 = _int8(engine, recipe, model, options, emit)
     tuned = tuned_engine(engine, model, options.precision, target, emulated=False, emit=emit)
     files = build(tuned or engine, model, options.precision, target, int8=int8, emit=emit)
+    runs = program(engine.name, target.architecture, emit=emit)
+    files = (*files, *((runs,) if runs else ()))
     manifest = _manifest(engine, model, target, options.precision, int8, files)
     _write(options.output, files, manifest, _readme(engine, manifest))
     return Exported(options.output, files, manifest)
@@ -202,6 +211,7 @@ def _readme(engine: Engine, manifest: Mapping[str, Any]) -> str:
         "Files:",
         *files,
         "",
+        *_program(manifest),
         "Inputs:",
         *tensors(manifest["inputs"]),
         "",
@@ -217,6 +227,22 @@ def _readme(engine: Engine, manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _program(manifest: Mapping[str, Any]) -> list[str]:
+    """Say how the files are run without Python, where there is a program for it."""
+    half = "fp16" if manifest["precision"] == "fp16" else "fp32"
+    return [
+        line
+        for file in manifest["files"]
+        if file["path"] in _PROGRAMS
+        for line in (
+            "On a board without Python (a library is where the engine's own is):",
+            "",
+            f"    {_PROGRAMS[file['path']].format(half=half)}",
+            "",
+        )
+    ]
+
+
 def _write(
     output: Path, files: tuple[BundleFile, ...], manifest: Mapping[str, Any], readme: str
 ) -> None:
@@ -228,6 +254,8 @@ def _write(
             path = folder / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file.source, path)
+            if os.access(file.source, os.X_OK):
+                path.chmod(0o755)
         text = json.dumps(manifest, indent=2, sort_keys=True)
         (folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
         (folder / README).write_text(readme, encoding="utf-8")

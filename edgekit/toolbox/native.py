@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +76,7 @@ def native_steps(
                 python = environment(compiler, emit=emit).python
                 folder = cache.build(
                     key,
-                    lambda empty: _compile(python, flags, sources, empty / STEPS_FILE),
+                    lambda empty: compile_c(python, flags, sources, empty / STEPS_FILE),
                     emit=emit,
                     subject=f"the {machine} steps",
                 )
@@ -93,13 +93,22 @@ def _sources() -> tuple[Path, ...]:
     return tuple(sorted(folder.glob("*.[ch]")))
 
 
-def _compile(
-    python: Path, flags: tuple[str, ...], sources: tuple[Path, ...], library: Path
-) -> None:
-    log = new_log(cache_root() / "logs", "native-steps")
-    command = [str(python), "-m", "ziglang", "cc", *flags, "-o", str(library)]
+def compile_c(python: Path, flags: Sequence[str], sources: Sequence[Path], output: Path) -> None:
+    """Compile and link C for a board.
+
+    Args:
+        python: of the toolbox with ``ziglang``.
+        flags: what for, and how.
+        sources: those that end in ``.c`` are compiled.
+        output: file to make.
+
+    Raises:
+        ToolboxError: it cannot be compiled.
+    """
+    log = new_log(cache_root() / "logs", f"native-{output.name}")
+    command = [str(python), "-m", "ziglang", "cc", *flags, "-o", str(output)]
     command += [str(path) for path in sources if path.suffix == ".c"]
-    what = "the steps in C could not be compiled"
+    what = f"{output.name} could not be compiled"
     with tempfile.TemporaryDirectory(prefix="edgekit-zig-") as scratch:
         # What Zig keeps for the next time is large; there is none until a source changes.
         caches = {"ZIG_GLOBAL_CACHE_DIR": scratch, "ZIG_LOCAL_CACHE_DIR": scratch}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -66,3 +67,17 @@ def test_export_writes_files_manifest_and_readme(tmp_path, capsys, precision):
     assert manifest["preprocess"]["name"] in readme
     assert "quantised tensors around every layer" in readme
     assert sorted(path.name for path in output.parent.iterdir()) == ["out"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.toolbox
+def test_export_of_ncnn_brings_the_program_for_boards_without_python(tmp_path):
+    output = tmp_path / "out"
+    made = export(ExportOptions("shapes", "ncnn", "rk3566", output, precision="fp16"))
+    assert "ncnn-run" in {file.path for file in made.files}
+    assert "ncnn-run" in {file["path"] for file in made.manifest["files"]}
+    assert os.access(output / "ncnn-run", os.X_OK)
+    assert not os.access(output / "model.ncnn.param", os.X_OK)
+    readme = (output / "README.md").read_text(encoding="utf-8")
+    assert "./ncnn-run -l LIBRARY -p fp16" in readme

@@ -110,9 +110,12 @@ def _blobs(job: "BuildJob") -> dict[str, Any]:
         copy = not readers.get(blob, set()) <= _READ_ONLY
         inputs.append({"name": spec.name, "blob": blob, "shape": shape, "copy": copy})
     outputs = [
-        {"name": spec.name, "blob": f"out{number}"} for number, spec in enumerate(job.outputs)
+        {"name": spec.name, "blob": f"out{number}", "shape": list(spec.shape)}
+        for number, spec in enumerate(job.outputs)
     ]
-    return {"inputs": inputs, "outputs": outputs}
+    # The version is for cross/runners/ncnn: the board's library may be another's.
+    version = importlib.metadata.version("ncnn")
+    return {"inputs": inputs, "outputs": outputs, "ncnn": version}
 
 
 def _readers(param: Path) -> dict[str, set[str]]:
