@@ -7,13 +7,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.app.bundles import refuse_terms
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.quantise import refuse_int8
+from edgekit.app.runtimes import refuse_tree
 from edgekit.app.tuned import tuned_engine
 from edgekit.catalog.targets import load_target
 from edgekit.core.bundle import BundleFile
@@ -28,10 +29,12 @@ from edgekit.core.target import Target
 
 MANIFEST: Final = "manifest.json"
 README: Final = "README.md"
+PROGRAM: Final = "run-model"
 _FORMAT: Final = 1
 # How the programs for boards without Python are called there.
 _PROGRAMS: Final = {
     "ncnn-run": "./ncnn-run -l LIBRARY -p {half} -t THREADS -o . model.ncnn.param INPUT.npy...",
+    PROGRAM: f"./{PROGRAM} -t THREADS -o . INPUT.npy...",
     "tvm-run": "./tvm-run -l LIBRARIES -t THREADS -o . model.so INPUT.npy...",
 }
 
@@ -50,6 +53,7 @@ class ExportOptions:
         calibration: folder of images for int8, ``None`` for the recipe's set.
         calibration_count: on how many frames; ``None`` for the recipe's number.
         accept_licence: engines whose vendor's terms are accepted, beside those of the settings.
+        static: whether the files are one program that holds the model and its runtime.
     """
 
     model: str
@@ -62,6 +66,7 @@ class ExportOptions:
     calibration: Path | None = None
     calibration_count: int | None = None
     accept_licence: tuple[EngineName, ...] = ()
+    static: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,6 @@ def export(options: ExportOptions, *, emit: EventSink = ignore) -> Exported:
         EngineError: the engine cannot serve this model so, or the build failed.
     """
     from edgekit.engines import load_engine
-    from edgekit.toolbox.build import build
     from edgekit.toolbox.programs import program
 
     engine, target = load_engine(options.engine), load_target(options.target)
@@ -100,12 +104,43 @@ def export(options: ExportOptions, *, emit: EventSink = ignore) -> Exported:
     _stop_at(refusal or engine.check(model, options.precision, target))
     int8 = _int8(engine, recipe, model, options, emit)
     tuned = tuned_engine(engine, model, options.precision, target, emulated=False, emit=emit)
-    files = build(tuned or engine, model, options.precision, target, int8=int8, emit=emit)
-    runs = program(engine.name, target.architecture, emit=emit)
-    files = (*files, *((runs,) if runs else ()))
+    work = _Work(tuned or engine, model, options.precision, target, int8)
+    if options.static:
+        files = _static(work, emit)
+    else:
+        runs = program(engine.name, target.architecture, emit=emit)
+        files = (*_build(work, emit), *((runs,) if runs else ()))
     manifest = _manifest(engine, model, target, options.precision, int8, files)
     _write(options.output, files, manifest, _readme(engine, manifest))
     return Exported(options.output, files, manifest)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is built."""
+
+    engine: Engine
+    model: Model
+    precision: Precision
+    target: Target
+    int8: Int8 | None
+
+
+def _build(work: _Work, emit: EventSink) -> tuple[BundleFile, ...]:
+    from edgekit.toolbox.build import build
+
+    return build(work.engine, work.model, work.precision, work.target, int8=work.int8, emit=emit)
+
+
+def _static(work: _Work, emit: EventSink) -> tuple[BundleFile, ...]:
+    from edgekit.app.static import static_program
+    from edgekit.engines.tvm import Tvm
+
+    engine = work.engine
+    if not isinstance(engine, Tvm):
+        raise TypeError(f"{engine.name} leaves no object files")  # _check_asked refused it
+    files = _build(replace(work, engine=engine.with_objects()), emit)
+    return static_program(files, work.target, emit=emit)
 
 
 def _check_asked(engine: Engine, options: ExportOptions) -> None:
@@ -121,7 +156,13 @@ def _check_asked(engine: Engine, options: ExportOptions) -> None:
             f"{engine.name} does not calibrate by {options.method}",
             hint=f"--method {' or '.join(engine.methods)}",
         )
+    if options.static and engine.name != "tvm":
+        raise UsageError(
+            f"{engine.name} cannot be linked into one program with its model",
+            hint="--engine tvm, or without --static",
+        )
     _stop_at(refuse_terms(engine, options.accept_licence))
+    _stop_at(refuse_tree() if options.static else None)
     output = options.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(

@@ -24,10 +24,15 @@ def runtime_of(spec: RuntimeSpec, facts: DeviceFacts, *, emit: EventSink) -> Run
 
 def refuse_sources(spec: RuntimeSpec) -> Unsupported | None:
     """Tell before anything is built that what is to be compiled cannot be."""
+    return refuse_tree() if spec.compiled else None
+
+
+def refuse_tree() -> Unsupported | None:
+    """Tell that the user's source tree of TVM, if one is named, is not the right one."""
     from edgekit.engines.tvm.sources import in_tree
 
     tree = settings().tvm_source
-    if not spec.compiled or tree is None:
+    if tree is None:
         return None
     try:
         in_tree(tree)

@@ -121,7 +121,7 @@ class Settings:
         metadata=_about(
             "the sources in TVM's wheel",
             "TVM's source tree, of which its runtime is compiled where no wheel has one (32-bit "
-            "ARM); the variable `TVM_SOURCE` is read, too.",
+            "ARM, `export --static`); the variable `TVM_SOURCE` is read, too.",
             also="TVM_SOURCE",
         ),
     )

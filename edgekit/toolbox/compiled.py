@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,9 +31,17 @@ ARCHIVE: Final = "compiled.zip"
 _TIMEOUT_S: Final = 900.0
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 _FLAGS: Final = (
-    *("-std=c++17", "-O2", "-fPIC", "-DNDEBUG", "-fvisibility=hidden"),
-    *("-fvisibility-inlines-hidden", "-ffunction-sections", "-fdata-sections"),
+    "-O2",
+    "-fPIC",
+    "-DNDEBUG",
+    "-fvisibility=hidden",
+    "-ffunction-sections",
+    "-fdata-sections",
 )
+_LANGUAGE: Final[Mapping[str, tuple[str, ...]]] = {
+    ".c": ("-x", "c", "-std=c11"),
+    ".cc": ("-std=c++17", "-fvisibility-inlines-hidden"),
+}
 _LINK: Final = ("-shared", "-s", "-Wl,--gc-sections", "-Wl,--no-undefined", "-ldl", "-lpthread")
 # What a library of C++ asks of the C library, to tell the glibc it needs before hours are spent.
 _PROBE: Final = """
@@ -53,11 +61,11 @@ class Board:
 
     Attributes:
         architecture: of its userland.
-        glibc: the oldest that it may have.
+        glibc: the oldest that it may have; empty for programs that hold a C library themselves.
     """
 
     architecture: str
-    glibc: str
+    glibc: str = ""
 
 
 def cxx_compilers(board: Board, python: Path) -> tuple[Toolchain, ...]:
@@ -70,17 +78,21 @@ def cxx_compilers(board: Board, python: Path) -> tuple[Toolchain, ...]:
     found = []
     triple = TRIPLES[board.architecture]
     compiler = shutil.which(f"{triple.debian}-g++")
-    if compiler is not None:
+    # Debian's C library is not made to be part of programs that start threads.
+    if compiler is not None and board.glibc:
         # Its name tells its version, which its work depends on.
         name = Path(compiler).resolve().name
         found.append(Toolchain(name, (compiler, "-static-libstdc++", "-static-libgcc")))
     root = python.parent.parent
-    if any(root.glob("lib/python*/site-packages/ziglang")):
+    # Its folder tells its version.
+    for zig in root.glob("lib/python*/site-packages/ziglang-*.dist-info"):
         kept = str(root / "var" / "zig")
         target = zig_target(board.architecture, board.glibc)
+        if not board.glibc:
+            target = (target[0], target[1].replace("gnu", "musl"), "-static")
         found.append(
             Toolchain(
-                "zig",
+                zig.stem,
                 (str(python), "-m", "ziglang", "c++", *target),
                 {"ZIG_GLOBAL_CACHE_DIR": kept, "ZIG_LOCAL_CACHE_DIR": kept},
             )
@@ -109,38 +121,58 @@ def compiled_archive(
         ToolboxError: no compiler, none whose work runs on the board, or an error in a source.
         OSError: a source cannot be read or the cache not written.
     """
-    if not compilers:
-        raise ToolboxError(
-            f"no C++ compiler for {board.architecture} is here, to compile {what}",
-            hint=f"sudo apt install {TRIPLES[board.architecture].package.replace('gcc', 'g++')}",
-        )
-    step = f"compile:{board.architecture}"
-    emit(StepStarted(step, f"Compile {what} for {board.architecture}"))
-    key = json.dumps(
-        [
-            *(board.architecture, board.glibc, [each.name for each in compilers]),
-            *(_FLAGS, _LINK, [_identity(library) for library in libraries]),
-        ]
-    )
-    cache = KeyedCache(cache_root() / "compiled")
-    held = cache.get(key)
-    try:
-        folder = held or cache.build(
-            key,
-            lambda empty: _Work(libraries, board, what, step, emit).fill(empty, compilers),
-            emit=emit,
-            subject=what,
-        )
-    except BaseException:
-        emit(StepFinished(step, "failed", ok=False))
-        raise
-    path = folder / ARCHIVE
-    size = path.stat().st_size
-    emit(StepFinished(step, "cached" if held else f"{size / 1e6:.1f} MB"))
-    return BundleFile(f"{Path(libraries[-1].path).stem}.zip", sha256_of(path), size, path)
+    work = _Work(libraries, board, what, emit)
+    path = work.done(compilers, work.fill) / ARCHIVE
+    name = f"{Path(libraries[-1].path).stem}.zip"
+    return BundleFile(name, sha256_of(path), path.stat().st_size, path)
 
 
-def _identity(library: LibrarySources) -> list[object]:
+def compiled_objects(
+    libraries: Sequence[LibrarySources],
+    board: Board,
+    compilers: Sequence[Toolchain],
+    *,
+    what: str,
+    emit: EventSink,
+) -> tuple[Path, ...]:
+    """Return object files of what would be libraries, compiled once: for one program.
+
+    Arguments and errors are those of :func:`compiled_archive`.
+    """
+    work = _Work(libraries, board, what, emit)
+    return tuple(sorted(work.done(compilers, work.keep_objects).glob("*.o")))
+
+
+def linked_program(
+    program: LibrarySources,
+    objects: Sequence[Path],
+    compiler: Toolchain,
+    output: Path,
+) -> None:
+    """Compile a program and link it with objects; nothing is left for the board to load.
+
+    Raises:
+        ToolboxError: it cannot be compiled or linked.
+    """
+    log = new_log(cache_root() / "logs", f"link-{program.path}")
+    with tempfile.TemporaryDirectory(prefix="edgekit-link-") as scratch:
+        run = _Run(Path(scratch), log, program.path)
+        own = []
+        for number, file in enumerate(program.files):
+            made = run.path(f"{number}.o")
+            run(compiler, [*_arguments(program, file), "-o", str(made)], file.name)
+            own.append(made)
+        inputs = map(str, (*own, *objects))
+        run(compiler, [*inputs, "-s", "-Wl,--gc-sections", "-o", str(output)], program.path)
+
+
+def _arguments(library: LibrarySources, file: Path) -> list[str]:
+    folders = [f"-I{folder}" for folder in library.includes]
+    flags = (*_FLAGS, *_LANGUAGE[file.suffix], *library.flags)
+    return [*flags, *folders, "-c", str(file)]
+
+
+def identity_of(library: LibrarySources) -> list[object]:
     """Return all that decides what becomes of a library: the headers, whoever includes them."""
     headers = (
         (file.relative_to(folder), file)
@@ -160,8 +192,53 @@ class _Work:
     libraries: Sequence[LibrarySources]
     board: Board
     what: str
-    step: str
     emit: EventSink
+
+    @property
+    def step(self) -> str:
+        """The step's stable name."""
+        return f"compile:{self.board.architecture}"
+
+    def done(
+        self,
+        compilers: Sequence[Toolchain],
+        fill: Callable[[Path, Sequence[Toolchain]], None],
+    ) -> Path:
+        """Return the folder that ``fill`` left, now or long ago."""
+        architecture = self.board.architecture
+        if not compilers:
+            package = TRIPLES[architecture].package.replace("gcc", "g++")
+            raise ToolboxError(
+                f"no C++ compiler for {architecture} is here, to compile {self.what}",
+                hint=f"sudo apt install {package}",
+            )
+        self.emit(StepStarted(self.step, f"Compile {self.what} for {architecture}"))
+        key = json.dumps(
+            [
+                *(architecture, self.board.glibc, [each.name for each in compilers]),
+                *(_FLAGS, _LANGUAGE, _LINK, [identity_of(each) for each in self.libraries]),
+            ]
+        )
+        cache = KeyedCache(cache_root() / "compiled")
+        held = cache.get(key)
+        try:
+            folder = held or cache.build(
+                key, lambda empty: fill(empty, compilers), emit=self.emit, subject=self.what
+            )
+        except BaseException:
+            self.emit(StepFinished(self.step, "failed", ok=False))
+            raise
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        self.emit(StepFinished(self.step, "cached" if held else f"{size / 1e6:.1f} MB"))
+        return folder
+
+    def keep_objects(self, folder: Path, compilers: Sequence[Toolchain]) -> None:
+        """Leave the object files themselves in an empty folder."""
+        log = new_log(cache_root() / "logs", f"compile-{self.board.architecture}")
+        with tempfile.TemporaryDirectory(prefix="edgekit-compile-") as scratch:
+            objects = self._compile(_Run(Path(scratch), log, self.what), compilers[0])
+            for number, made in enumerate(file for each in objects.values() for file in each):
+                shutil.copyfile(made, folder / f"{number:02}.o")
 
     def fill(self, folder: Path, compilers: Sequence[Toolchain]) -> None:
         """Leave the archive in an empty folder."""
@@ -187,7 +264,11 @@ class _Work:
         said = ""
         for compiler in compilers:
             try:
-                run(compiler, [*_FLAGS, str(source), *_LINK, "-o", str(probe)], "a probe")
+                run(
+                    compiler,
+                    [*_FLAGS, *_LANGUAGE[".cc"], str(source), *_LINK, "-o", str(probe)],
+                    "a probe",
+                )
             except ToolboxError as error:
                 said = error.message
                 continue
@@ -208,8 +289,7 @@ class _Work:
             for number, (library, file) in enumerate(jobs):
                 made = run.path(f"{number}.o")
                 objects[library.path].append(made)
-                folders = [f"-I{folder}" for folder in library.includes]
-                arguments = [*_FLAGS, *library.flags, *folders, "-c", str(file), "-o", str(made)]
+                arguments = [*_arguments(library, file), "-o", str(made)]
                 futures.append(pool.submit(run, compiler, arguments, file.name))
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -258,7 +338,7 @@ class _Run:
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """Open a pool in which nothing new is begun once something went wrong."""
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(os.cpu_count())
     try:
         yield pool
     finally:

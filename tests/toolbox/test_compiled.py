@@ -139,10 +139,14 @@ def test_debians_compiler_comes_before_zigs(tmp_path, monkeypatch):
     program.parent.mkdir()
     program.touch(0o755)
     (program.parent / "arm-linux-gnueabihf-g++").symlink_to(program)
-    (tmp_path / "lib" / "python3.11" / "site-packages" / "ziglang").mkdir(parents=True)
+    (tmp_path / "lib" / "python3.11" / "site-packages" / "ziglang-0.17.1.dist-info").mkdir(
+        parents=True
+    )
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     found = cxx_compilers(BOARD, program.parent / "python")
-    assert [each.name for each in found] == [program.name, "zig"]
+    assert [each.name for each in found] == [program.name, "ziglang-0.17.1"]
     assert "arm-linux-gnueabihf.2.27" in found[1].command
     # A board gets neither's C++ library.
     assert "-static-libstdc++" in found[0].command
+    [static] = cxx_compilers(replace(BOARD, glibc=""), program.parent / "python")
+    assert "arm-linux-musleabihf" in static.command

@@ -2,6 +2,8 @@
  *
  *   PROGRAM [-l LIBRARIES] [-t THREADS] [-w WARMUP] [-n RUNS] [-o FOLDER] MODEL INPUT.npy...
  *
+ * Compiled with MODEL_LINKED it holds its model, and takes inputs alone.
+ *
  * One JSON object a line: {"load_ns"}, then, with -o, {"output", "path"} for each output, then
  * {"model_ns": [...]}, each run by itself; or {"error"} and status 1.
  */
@@ -15,6 +17,12 @@
 #include "engine.h"
 #include "npy.h"
 #include "program.h"
+
+#ifdef MODEL_LINKED
+#define MODELS 0
+#else
+#define MODELS 1
+#endif
 
 static void take_input(const char *path) {
   npy_header header;
@@ -74,15 +82,15 @@ int main(int count, char **words) {
       default: end_with("usage", engine_usage);
     }
   }
-  if (optind + 2 > count || chosen.threads < 1 || runs < 0 || warmup < 0)
+  if (optind + MODELS >= count || chosen.threads < 1 || runs < 0 || warmup < 0)
     end_with("usage", engine_usage);
-  chosen.model = words[optind];
+  chosen.model = MODELS ? words[optind] : "the model";
   int64_t started = now_ns();
   engine_load(&chosen);
   printf("{\"load_ns\": %lld", (long long)(now_ns() - started));
   engine_tell();
   printf("}\n");
-  for (int index = optind + 1; index < count; index++) take_input(words[index]);
+  for (int index = optind + MODELS; index < count; index++) take_input(words[index]);
   if (outputs) leave_outputs(outputs);
   time_runs(warmup, runs);
   engine_free();

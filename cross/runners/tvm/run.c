@@ -5,9 +5,15 @@
 
 #include <stddef.h>
 
+#ifdef MODEL_LINKED
+const char *const engine_usage =
+    "run-model [-t THREADS] [-w WARMUP] [-n RUNS] [-o FOLDER] INPUT.npy...";
+const char *const engine_letters = "o:t:w:n:";
+#else
 const char *const engine_usage =
     "tvm-run [-l LIBRARIES] [-t THREADS] [-w WARMUP] [-n RUNS] [-o FOLDER] MODEL.so INPUT.npy...";
 const char *const engine_letters = "l:o:t:w:n:";
+#endif
 
 static tvm_session *session;
 

@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include "session.h"
 
+#ifndef TVM_SESSION_LINKED
 #include <dlfcn.h>
+#endif
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +82,29 @@ static TVMFFIAny logical(int yes) {
   return value;
 }
 
+#ifdef TVM_SESSION_LINKED
+
+#include <tvm/ffi/extra/c_env_api.h>
+
+/* The model is in this program, as TVM is: there is no file to load. */
+#define LOAD "ffi.SystemLib"
+
+static int take_up(const char *folder) {
+  (void)folder;
+  tvm.drop = TVMFFIObjectDecRef;
+  tvm.find = TVMFFIFunctionGetGlobal;
+  tvm.call = TVMFFIFunctionCall;
+  tvm.take_error = TVMFFIErrorMoveFromRaised;
+  tvm.tensor = TVMFFITensorFromDLPack;
+  for (const tvm_linked_symbol *at = tvm_linked_symbols; at->name; at++)
+    if (at->address) TVMFFIEnvModRegisterSystemLibSymbol(at->name, at->address);
+  return 0;
+}
+
+#else
+
+#define LOAD "ffi.ModuleLoadFromFile"
+
 static void *library(const char *folder, const char *inner, const char *name) {
   char path[PATH_MAX];
   snprintf(path, sizeof path, "%s/%s/%s", folder, inner, name);
@@ -95,6 +120,21 @@ static void *library(const char *folder, const char *inner, const char *name) {
   return handle;
 }
 
+static int take_up(const char *folder) {
+  void *ffi = library(folder, "tvm_ffi/lib", "libtvm_ffi.so");
+  if (!ffi || !library(folder, "tvm/lib", "libtvm_runtime.so")) return -1;
+  *(void **)&tvm.drop = dlsym(ffi, "TVMFFIObjectDecRef");
+  *(void **)&tvm.find = dlsym(ffi, "TVMFFIFunctionGetGlobal");
+  *(void **)&tvm.call = dlsym(ffi, "TVMFFIFunctionCall");
+  *(void **)&tvm.take_error = dlsym(ffi, "TVMFFIErrorMoveFromRaised");
+  *(void **)&tvm.tensor = dlsym(ffi, "TVMFFITensorFromDLPack");
+  if (!tvm.drop || !tvm.find || !tvm.call || !tvm.take_error || !tvm.tensor)
+    return fail("libtvm_ffi.so is of another version", "a function is missing");
+  return 0;
+}
+
+#endif
+
 static int global(const char *name, TVMFFIObjectHandle *function) {
   TVMFFIByteArray key = {name, strlen(name)};
   if (tvm.find(&key, function) != 0) return refused(name);
@@ -108,16 +148,8 @@ int tvm_session_open(const char *folder, int threads) {
   setenv("TVM_NUM_THREADS", number, 1);
   /* Where its threads run is for the system and whoever started us to say. */
   setenv("TVM_BIND_THREADS", "0", 0);
-  void *ffi = library(folder, "tvm_ffi/lib", "libtvm_ffi.so");
-  if (!ffi || !library(folder, "tvm/lib", "libtvm_runtime.so")) return -1;
-  *(void **)&tvm.drop = dlsym(ffi, "TVMFFIObjectDecRef");
-  *(void **)&tvm.find = dlsym(ffi, "TVMFFIFunctionGetGlobal");
-  *(void **)&tvm.call = dlsym(ffi, "TVMFFIFunctionCall");
-  *(void **)&tvm.take_error = dlsym(ffi, "TVMFFIErrorMoveFromRaised");
-  *(void **)&tvm.tensor = dlsym(ffi, "TVMFFITensorFromDLPack");
-  if (!tvm.drop || !tvm.find || !tvm.call || !tvm.take_error || !tvm.tensor)
-    return fail("libtvm_ffi.so is of another version", "a function is missing");
-  if (global("ffi.ModuleLoadFromFile", &tvm.load) != 0) return -1;
+  if (take_up(folder) != 0) return -1;
+  if (global(LOAD, &tvm.load) != 0) return -1;
   if (global("ffi.ModuleGetFunction", &tvm.function) != 0) return -1;
   if (global("ffi.ArraySize", &tvm.size) != 0) return -1;
   return global("ffi.ArrayGetItem", &tvm.item);
@@ -153,9 +185,13 @@ static int model_entry(TVMFFIAny module, TVMFFIAny *entry) {
 }
 
 tvm_session *tvm_session_load(const char *library, const char *function) {
+#ifdef TVM_SESSION_LINKED
+  TVMFFIAny path = text(""), module = {0}; /* a prefix of symbols, of which there is none */
+#else
   char whole_path[PATH_MAX];
   /* A bare name would be looked for among the system's libraries. */
   TVMFFIAny path = text(realpath(library, whole_path) ? whole_path : library), module = {0};
+#endif
   if (!tvm.item) {
     fail(library, "TVM's libraries were not taken up before");
     return NULL;

@@ -17,6 +17,14 @@
 
 typedef struct tvm_session tvm_session;
 
+/* With TVM_SESSION_LINKED, TVM and one model are part of the program: what the model's code is
+ * called, and where it is. The last has no name. */
+typedef struct {
+  const char *name;
+  void *address;
+} tvm_linked_symbol;
+extern const tvm_linked_symbol tvm_linked_symbols[];
+
 /* Counts up when what is declared here changes. */
 API int tvm_session_version(void);
 

@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 @calibration_option
 @calibration_count_option
 @accept_licence_option
+@click.option(
+    "--static",
+    is_flag=True,
+    help="One program that holds model, runtime and C library (tvm): no Python, no libraries.",
+)
 def export(model: str, in_json: bool, **asked: Any) -> None:  # noqa: ANN401 - click hands over whatever was declared
     """Build MODEL for an engine and a kind of board, into a folder; no device is needed.
 
@@ -86,6 +91,7 @@ def _options(model: str, asked: dict[str, Any]) -> "ExportOptions":
         calibration=asked["calibration"],
         calibration_count=asked["calibration_count"],
         accept_licence=parse_engines(asked["accept_licence"]),
+        static=asked["static"],
     )
 
 

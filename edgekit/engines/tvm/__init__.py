@@ -45,10 +45,16 @@ class Tvm:
     Args:
         records_json: the best tuning record of each task, an object by structural hash
             (``build_records.database_of``); empty: nothing is scheduled.
+        objects: whether the model's object files are left too, for a program that holds it.
     """
 
-    def __init__(self, records_json: str = "") -> None:
+    def __init__(self, records_json: str = "", *, objects: bool = False) -> None:
         self._records_json = records_json
+        self._objects = objects
+
+    def with_objects(self) -> "Tvm":
+        """Return the same engine, which leaves object files (``model-0.o``...) as well."""
+        return Tvm(self._records_json, objects=True)
 
     name: EngineName = "tvm"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -91,6 +97,8 @@ class Tvm:
         }
         if self._records_json:
             settings["records"] = json.loads(self._records_json)
+        if self._objects:
+            settings["objects"] = True
         return json.dumps(settings, sort_keys=True)
 
 

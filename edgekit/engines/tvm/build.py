@@ -6,6 +6,7 @@ Runs inside the toolbox.
 import importlib.metadata
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,9 @@ def build(job: "BuildJob") -> None:
     compile_c = partial(job.compile, job.settings["architecture"], glibc=job.settings["glibc"])
     code = objects(compiled.executable, job.scratch)
     compile_c(job.output / "model.so", ["-shared", "-fPIC", *map(str, code)])
+    if job.settings.get("objects"):
+        for number, file in enumerate(code):
+            shutil.copyfile(file, job.output / f"model-{number}.o")
     if job.sources is None:
         raise RuntimeError("edgekit's own sources for the board (cross/runners/tvm) are missing")
     for name in (SESSION, RUN):

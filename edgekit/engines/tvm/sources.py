@@ -33,13 +33,16 @@ _RUNTIME: Final = (
     *("memory/memory_manager", "module", "tensor", "thread_pool", "threading_backend", "timer"),
     *("vm/builtin", "vm/bytecode", "vm/executable", "vm/vm", "workspace_pool"),
 )
+# All boards are; TVM's own header finds that out for few C libraries only.
+_BOTH: Final = ("-DTVM_FFI_CMAKE_LITTLE_ENDIAN=1",)
 # No stack traces: they would need another library, and names that are stripped.
 _FFI_FLAGS: Final = (
+    *_BOTH,
     "-DTVM_FFI_EXPORTS",
     "-DTVM_FFI_USE_LIBBACKTRACE=0",
     "-DTVM_FFI_BACKTRACE_ON_SEGFAULT=0",
 )
-_RUNTIME_FLAGS: Final = ("-DTVM_RUNTIME_EXPORTS",)
+_RUNTIME_FLAGS: Final = (*_BOTH, "-DTVM_RUNTIME_EXPORTS")
 
 
 def in_wheels(site: Path, stand_ins: Path) -> tuple[LibrarySources, LibrarySources]:
