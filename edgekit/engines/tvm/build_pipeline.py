@@ -21,7 +21,7 @@ Executable = Any
 Expression = Any
 SpaceGenerator = Any
 
-VERSION = 1
+VERSION = 2
 
 _SIX = 6.0
 _CPUINFO = Path("/proc/cpuinfo")
@@ -171,6 +171,8 @@ def _laid_out(module: IRModule) -> IRModule:
 def _fusing(precision: str) -> list[Any]:
     from tvm import relax
 
+    from .build_math import vectorised
+
     passes = relax.transform
     before: tuple[Any, ...] = ()
     if precision == "fp16":
@@ -179,7 +181,8 @@ def _fusing(precision: str) -> list[Any]:
     elif precision == "int8":
         # Results that only have another name would keep what follows from being fused.
         before = (passes.CanonicalizeBindings(), passes.Normalize(), passes.FoldConstant())
-    return [*before, relax.get_pipeline("zero"), passes.AttachAttrLayoutFreeBuffers()]
+    last = passes.AttachAttrLayoutFreeBuffers()
+    return [*before, vectorised(), relax.get_pipeline("zero"), last]
 
 
 def space_of(function: IRModule, target: Target) -> SpaceGenerator:
