@@ -1,0 +1,200 @@
+"""One rail of one sensor: what it is called, what it covers, and one reading of it.
+
+The kernel makes an attribute's text anew whenever it is read from offset 0, so that the files
+stay open and a reading is one system call for each.
+"""
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+POWER = "power_uw"
+ENERGY = "energy_uj"
+
+_ATTRIBUTE_BYTES = 64
+_MOST_UW = 10**10  # 10 kW: no device that edgekit serves
+_GONE = (errno.ENODEV, errno.ENOENT, errno.ENXIO, errno.ESRCH, errno.EBADF)
+
+
+class ReadingError(Exception):
+    """A reading that is none.
+
+    Attributes:
+        kind: ``vanished``, ``unreadable``, ``garbage``, ``negative`` or ``not-discharging``.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class Rail:
+    """What a sensor tells of one rail.
+
+    Attributes:
+        source: ``hwmon``, ``iio``, ``power_supply`` or ``rapl``.
+        sensor: chip and address, or the supply's name; the same after every boot.
+        label: the rail's name.
+        scope: ``board`` for all that the board draws, ``wall`` for its supply's losses too,
+            else ``rail``.
+        quantity: ``POWER`` or ``ENERGY``, the counter of which starts again at ``range_uj``.
+        within: the label of another rail that this one's power is already part of.
+        update_interval_ns: how often the sensor has a new value, where it tells.
+    """
+
+    def __init__(self, source: str, sensor: str, label: str, scope: str = "rail") -> None:
+        self.source = source
+        self.sensor = sensor
+        self.label = label
+        self.scope = scope
+        self.quantity = POWER
+        self.range_uj: "Optional[int]" = None
+        self.within: "Optional[str]" = None
+        self.update_interval_ns: "Optional[int]" = None
+        self._largest = _MOST_UW
+        self._paths: "List[str]" = []
+        self._numbers: "List[int]" = []
+        self._times = 1
+        self._over = 1
+        self._status_path = ""
+        self._status = -1
+
+    def reads(self, paths: "List[str]", times: int = 1, over: int = 1) -> "Rail":
+        """Set the files whose product, times ``times`` over ``over``, is the quantity."""
+        self._paths = paths
+        self._times = times
+        self._over = over
+        return self
+
+    def counts(self, path: str, range_uj: int) -> "Rail":
+        """Set the file of an energy counter, which starts again at ``range_uj``."""
+        self.quantity = ENERGY
+        self.range_uj = self._largest = range_uj
+        return self.reads([path])
+
+    def reads_while_discharging(self, status_path: str) -> "Rail":
+        """Let a reading count by its magnitude, and only while the file says Discharging."""
+        self._status_path = status_path
+        return self
+
+    def open(self) -> None:
+        """Open the files.
+
+        Raises:
+            OSError: one is not there, or not for this user.
+        """
+        self.close()
+        try:
+            for path in self._paths:
+                self._numbers.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            if self._status_path:
+                self._status = os.open(self._status_path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files."""
+        numbers, self._numbers = self._numbers, []
+        if self._status >= 0:
+            numbers.append(self._status)
+            self._status = -1
+        for number in numbers:
+            os.close(number)
+
+    def read(self) -> int:
+        """Return the quantity, in microwatts or microjoules.
+
+        Raises:
+            ReadingError: there is none.
+        """
+        value = self._times
+        try:
+            for number in self._numbers:
+                text = os.pread(number, _ATTRIBUTE_BYTES, 0)
+                factor = int(text)
+                value *= factor if factor >= 0 else self._magnitude(factor)
+            if self._status >= 0:
+                _check_status(os.pread(self._status, _ATTRIBUTE_BYTES, 0))
+        except OSError as error:
+            raise _fault_of(error) from error
+        except ValueError:
+            raise ReadingError("garbage", repr(text[:24])) from None
+        value //= self._over
+        if value > self._largest:
+            raise ReadingError("garbage", f"{value} {self.quantity} is beyond what it can read")
+        return value
+
+    def _magnitude(self, factor: int) -> int:
+        if self._status < 0:
+            raise ReadingError("negative", str(factor))
+        return -factor
+
+    def as_json(self) -> "Dict[str, Any]":
+        """Return what is told of the rail beside its readings."""
+        return {
+            "source": self.source,
+            "sensor": self.sensor,
+            "label": self.label,
+            "scope": self.scope,
+            "quantity": self.quantity,
+            "range_uj": self.range_uj,
+            "within": self.within,
+            "update_interval_ns": self.update_interval_ns,
+        }
+
+
+class Refused:
+    """A sensor that is there and is not used, and why."""
+
+    def __init__(self, source: str, sensor: str, reason: str) -> None:
+        self.source = source
+        self.sensor = sensor
+        self.reason = reason
+
+    def as_json(self) -> "Dict[str, Any]":
+        """Return all of it."""
+        return {"source": self.source, "sensor": self.sensor, "reason": self.reason}
+
+
+if TYPE_CHECKING:
+    Found = Tuple[List[Rail], List[Refused]]
+
+
+def text_of(*parts: str) -> str:
+    """Return an attribute's text without white space around it; empty where it has none."""
+    try:
+        with open(os.path.join(*parts), "rb") as file:
+            return file.read(4096).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def number_of(*parts: str) -> "Optional[int]":
+    """Return an attribute's number, ``None`` where it has none."""
+    try:
+        return int(text_of(*parts))
+    except ValueError:
+        return None
+
+
+def names_in(folder: str) -> "List[str]":
+    """Return a folder's entries in order, none where there is no such folder."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _check_status(text: bytes) -> None:
+    # A battery that charges says how much goes into it, and nothing of what is used.
+    if text.strip() != b"Discharging":
+        raise ReadingError("not-discharging", repr(text[:24]))
+
+
+def _fault_of(error: OSError) -> ReadingError:
+    kind = "vanished" if error.errno in _GONE else "unreadable"
+    return ReadingError(kind, errno.errorcode.get(error.errno or 0, str(error)))

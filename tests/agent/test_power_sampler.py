@@ -1,0 +1,193 @@
+"""The sampler, on files of a temporary folder and on the kernel's own."""
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sysfs_trees import unfold
+
+from device_agent.power.rail import Rail
+from device_agent.power.sampler import Sampler
+from device_agent.power.sources import find_rails
+
+TREES = Path(__file__).parent / "power_trees"
+FILES = Path("/proc/self/fd")
+
+
+@pytest.fixture
+def rail(tmp_path):
+    """A rail that reads the file ``power``."""
+    (tmp_path / "power").write_text("3125000\n")
+    made = Rail("hwmon", "ina226 0-0040", "VIN").reads([str(tmp_path / "power")])
+    made.open()
+    yield made
+    made.close()
+
+
+def series_of(sampler):
+    (series,) = sampler.as_json()["series"]
+    return series
+
+
+def times_ns(series):
+    times = [series["start_ns"]]
+    for step in series["steps_ns"]:
+        times.append(times[-1] + step)
+    return times
+
+
+def test_samples_carry_ascending_time_stamps_of_the_monotonic_clock(rail):
+    sampler = Sampler([rail], rate_hz=500)
+    before = time.monotonic_ns()
+    sampler.run(seconds=0.1)
+    after = time.monotonic_ns()
+    series = series_of(sampler)
+    times = times_ns(series)
+    assert len(times) == len(series["values"]) == sampler.as_json()["rounds"] >= 1
+    assert set(series["values"]) == {3_125_000}
+    assert all(a < b for a, b in itertools.pairwise(times))
+    # Seconds since boot, as a double, are good to less than a microsecond.
+    assert before - 1000 <= times[0] <= times[-1] <= after + 1000
+    assert series["faults"] == {}
+
+
+def test_rounds_kept_and_missed_are_all_that_were_due(rail):
+    sampler = Sampler([rail], rate_hz=200)
+    sampler.run(seconds=0.25)
+    told = sampler.as_json()
+    due = told["wall_s"] * 200
+    assert 0.25 * 200 - 1 <= told["rounds"] + told["missed_rounds"] <= due + 1
+
+
+def test_reading_slower_than_the_rate_is_told_as_missed_rounds(rail):
+    read = rail.read
+
+    def slow():
+        time.sleep(0.01)
+        return read()
+
+    rail.read = slow
+    sampler = Sampler([rail], rate_hz=1000)
+    sampler.run(seconds=0.1)
+    told = sampler.as_json()
+    assert 1 <= told["rounds"] <= 10
+    assert told["missed_rounds"] >= told["rounds"] * 9
+
+
+def test_thread_samples_until_it_is_stopped_and_states_its_cost(rail):
+    sampler = Sampler([rail], rate_hz=100)
+    sampler.start()
+    while not sampler.series[0].values:
+        time.sleep(0.001)
+    sampler.stop()
+    told = json.loads(json.dumps(sampler.as_json()))
+    assert told["rounds"] == len(told["series"][0]["values"])
+    assert 0 < told["cpu_s"] < told["wall_s"]
+    assert told["cpu_share"] == told["cpu_s"] / told["wall_s"]
+
+
+def test_stated_cost_is_that_of_the_thread(rail):
+    read = rail.read
+
+    def busy():
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+        return read()
+
+    rail.read = busy
+    sampler = Sampler([rail], rate_hz=20)
+    sampler.run(seconds=0.15)
+    told = sampler.as_json()
+    assert told["cpu_s"] >= 0.01 * told["rounds"]
+
+
+def test_garbage_and_negative_readings_are_faults_and_no_samples(rail, tmp_path):
+    texts = iter(["3125000\n", "garbage\n", "", "-5\n", "-6\n", "6250000\n"])
+    read = rail.read
+
+    def next_text():
+        (tmp_path / "power").write_text(next(texts))
+        return read()
+
+    rail.read = next_text
+    sampler = Sampler([rail], rate_hz=1000, most_samples=6)
+    sampler.run()
+    told = sampler.as_json()
+    series = told["series"][0]
+    assert series["values"] == [3_125_000, 6_250_000]
+    assert {kind: fault["count"] for kind, fault in series["faults"].items()} == {
+        "garbage": 2,
+        "negative": 2,
+    }
+    first, last = times_ns(series)
+    for fault in series["faults"].values():
+        assert first < fault["first_ns"] < fault["last_ns"] < last
+    assert told["ended_full"] is True
+
+
+def test_sensor_that_vanishes_in_mid_run_is_told_and_the_other_goes_on(rail, tmp_path):
+    # A process that has ended takes its files with it, as a driver does: an open one reads ESRCH.
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    gone = Rail("hwmon", "ina226 0-0041", "VOUT").reads([f"/proc/{child.pid}/oom_score"])
+    gone.open()
+    sampler = Sampler([gone, rail], rate_hz=1000)
+    try:
+        sampler.run(seconds=0.02)
+    finally:
+        child.communicate(b"\n")
+    kept = len(sampler.series[0].values)
+    sampler.run(seconds=0.02)
+    gone.close()
+    vanished, other = sampler.as_json()["series"]
+    assert len(vanished["values"]) == kept >= 1
+    assert vanished["faults"]["vanished"]["detail"] == "ESRCH"
+    assert vanished["faults"]["vanished"]["count"] == sampler.as_json()["rounds"] - kept
+    assert len(other["values"]) == sampler.as_json()["rounds"]
+    assert other["faults"] == {}
+
+
+def test_reading_that_never_changes_is_told_by_how_long(rail, tmp_path):
+    sampler = Sampler([rail], rate_hz=200)
+    sampler.run(seconds=0.05)
+    times = times_ns(series_of(sampler))
+    assert series_of(sampler)["longest_unchanged_ns"] == times[-1] - times[0]
+    (tmp_path / "power").write_text("6250000\n")
+    sampler.run(seconds=0.02)
+    series = series_of(sampler)
+    assert series["longest_unchanged_ns"] == times[-1] - times[0]
+    assert series["values"][-1] == 6_250_000
+
+
+def test_rails_of_a_board_are_sampled_together(tmp_path):
+    rails, _ = find_rails(unfold(TREES / "orin-nano.txt", tmp_path))
+    sampler = Sampler(rails, rate_hz=100)
+    sampler.run(seconds=0.03)
+    told = sampler.as_json()
+    for rail in rails:
+        rail.close()
+    assert [one["rail"]["label"] for one in told["series"]] == [
+        "VDD_CPU_GPU_CV",
+        "VDD_IN",
+        "VDD_SOC",
+    ]
+    assert {len(one["values"]) for one in told["series"]} == {told["rounds"]}
+
+
+def test_closed_rails_leave_no_open_file(tmp_path):
+    before = list(FILES.iterdir())
+    rails, _ = find_rails(unfold(TREES / "rk3399-kevin.txt", tmp_path))
+    assert len(list(FILES.iterdir())) > len(before)
+    for rail in rails:
+        rail.close()
+    assert len(list(FILES.iterdir())) == len(before)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -1, float("nan")])
+def test_rate_that_is_none_is_refused(rate_hz):
+    with pytest.raises(ValueError, match="no rate"):
+        Sampler([], rate_hz)
