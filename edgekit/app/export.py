@@ -247,7 +247,8 @@ def _readme(engine: Engine, manifest: Mapping[str, Any]) -> str:
     lines = [
         f"# {manifest['model']} for {engine.name} {manifest['precision']}, {manifest['target']}",
         "",
-        inspect.getdoc(type(engine)) or "",
+        # What follows is for whoever makes one in Python.
+        (inspect.getdoc(type(engine)) or "").partition("\nArgs:\n")[0].rstrip(),
         "",
         "Files:",
         *files,

@@ -88,7 +88,9 @@ def test_static_export_is_one_program_that_runs_alone(tmp_path, capsys):
     assert run([*arguments, "-o", str(output), "--json"]) == 0, capsys.readouterr().out
     manifest = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {file["path"] for file in manifest["files"]} == {"run-model", "model.json"}
-    assert "./run-model" in (output / "README.md").read_text(encoding="utf-8")
+    readme = (output / "README.md").read_text(encoding="utf-8")
+    assert "./run-model" in readme
+    assert "Args:" not in readme
 
     [spec] = manifest["inputs"]
     x = np.random.default_rng(3).random(spec["shape"], np.float32)
@@ -129,6 +131,7 @@ def test_export_writes_files_manifest_and_readme(tmp_path, capsys, precision):
     assert (manifest["calibration"] is not None) == (precision == "int8")
     assert manifest["made_with"]["onnxruntime"]
     readme = (output / "README.md").read_text(encoding="utf-8")
+    assert "Args:" not in readme
     for spec in (*manifest["inputs"], *manifest["outputs"]):
         assert f"`{spec['name']}` float32[{', '.join(map(str, spec['shape']))}]" in readme
     assert manifest["preprocess"]["name"] in readme
