@@ -1,5 +1,7 @@
 """Rails of the power sensors of several boards, read from their trees."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -186,7 +188,7 @@ def test_counter_without_a_range_is_refused(found, tmp_path):
     assert [one.sensor for one in refused] == ["intel-rapl:1"]
 
 
-def test_file_that_cannot_be_opened_is_refused_with_the_kernels_reason(found, tmp_path):
+def test_file_that_opens_and_cannot_be_read_stays_a_rail_with_faults(found, tmp_path):
     found("x86-rapl")
     counter = tmp_path / "class/powercap/intel-rapl:1/energy_uj"
     counter.unlink()
@@ -197,6 +199,21 @@ def test_file_that_cannot_be_opened_is_refused_with_the_kernels_reason(found, tm
         rails[-1].read()
     assert (caught.value.kind, str(caught.value)) == ("unreadable", "EISDIR")
     assert refused == []
+
+
+def test_counter_that_is_roots_alone_is_refused_with_the_kernels_reason(found, monkeypatch):
+    opens = os.open
+
+    def as_ordinary_user(path, *arguments):
+        if path.endswith("energy_uj"):  # mode 0400 since Linux 5.10; the tests may run as root
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opens(path, *arguments)
+
+    monkeypatch.setattr(os, "open", as_ordinary_user)
+    rails, refused = found("x86-rapl")
+    assert rails == []
+    assert len(refused) == 4
+    assert {one.reason for one in refused} == {"energy_uj: Permission denied"}
 
 
 def test_trees_without_sensors_give_nothing(found, tmp_path):
