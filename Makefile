@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 FAST := not slow and not network and not board and not toolbox
 PYTEST := .venv/bin/python -m pytest
+# Tests of virtual boards one after the other, and all others beside them (tests/conftest.py).
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 .PHONY: help venv system demo test test-fast lint format bench lock clean
 
@@ -23,7 +25,7 @@ system:
 	@bash scripts/system-packages.sh native || echo "edgekit: going on; tests of ncnn's program will skip" >&2
 
 test: venv system lint ## lint, then every test
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: venv ## the tests that need neither network, board nor toolbox
 	@$(PYTEST) -m '$(FAST)' $(ARGS)
