@@ -4,8 +4,8 @@ SHELL := /bin/bash
 
 FAST := not slow and not network and not board and not toolbox
 PYTEST := .venv/bin/python -m pytest
-# Tests of virtual boards one after the other, and all others beside them (tests/conftest.py).
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
+# Tests of virtual boards one after the other, and all others beside them (tests/side_by_side.py).
+SIDE_BY_SIDE := --numprocesses 2
 
 .PHONY: help venv system demo test test-fast lint format bench lock clean
 

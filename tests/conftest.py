@@ -1,12 +1,12 @@
-"""Which tests may run side by side, where ``make test`` runs two processes of them."""
+"""Fixtures for all, and which tests may run side by side."""
 
 import pytest
+from side_by_side import BoardsApart
 
 pytest_plugins = ["sshd_fixture"]
 
 
-def pytest_collection_modifyitems(items):
-    """Keep tests of virtual boards apart, which share the boards, and a file's tests together."""
-    for item in items:
-        board = item.get_closest_marker("board")
-        item.add_marker(pytest.mark.xdist_group("board" if board else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Take the place of pytest-xdist's own ways to share tests out, where ``-n`` asks for it."""
+    return BoardsApart(config, log)
