@@ -4,16 +4,17 @@ The engine's own files run here under its own runtime, so that a board is not ke
 settings that will not be used, and the images that tell its accuracy are never looked at.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from edgekit.app.arena import Arena, frame_content
 from edgekit.app.bundles import Feasible, assemble
 from edgekit.app.lanes import Lane
 from edgekit.app.memory import Memory
-from edgekit.catalog.cache import cache_root
+from edgekit.catalog.cache import FileLock, cache_root
 from edgekit.core.bundle import Bundle
 from edgekit.core.contracts import Unsupported
 from edgekit.core.errors import EngineError
@@ -62,31 +63,38 @@ class HostJudge:
         Raises:
             EngineError: it cannot be built, or its runner fails.
         """
-        from edgekit.app.accuracy import score
-        from edgekit.device import RunRequest
-        from edgekit.prepare.scoring import reference_answers
-
         arena, side = self._arena, self._side
         bundle = self._bundle(lane, quantisation, calibration)
         key = ("judged", replace(bundle, knobs=()).identity, side.identity)
         held = self._memory.recall(*key)
         if held is None:
-            expected = reference_answers(side, arena.model, emit=ignore)
-            device = self._connected()
-            device.push(frame_content(side.frames), ignore)
-            device.push(bundle.content, ignore)
-            device.install(bundle, ignore)
-            request = RunRequest(
-                kind="evaluate",
-                frames=tuple(frame.sha256 for frame in side.frames),
-                postprocess_json=side.postprocess_json,
-                timeout_s=_TIMEOUT_S,
-            )
-            with arena.stopwatch.lap("judge"):
-                result = device.run(bundle.identity, request, ignore)
-                accuracy = score(side, expected, result.answers, max_drop=arena.limits.max_drop)
-            held = self._memory.keep({"drop": accuracy.drop}, *key)
+            # All of a user's deployments judge on one device root, whose agent refuses a second.
+            lock = cache_root() / "host-device.lock"
+            with FileLock(lock, arena.emit, "int8 settings on this machine"):
+                held = self._memory.recall(*key) or self._judged(bundle, key)
         return float(held["drop"])
+
+    def _judged(self, bundle: Bundle, key: tuple[str, ...]) -> Mapping[str, Any]:
+        from edgekit.app.accuracy import score
+        from edgekit.device import RunRequest
+        from edgekit.prepare.scoring import reference_answers
+
+        arena, side = self._arena, self._side
+        expected = reference_answers(side, arena.model, emit=ignore)
+        device = self._connected()
+        device.push(frame_content(side.frames), ignore)
+        device.push(bundle.content, ignore)
+        device.install(bundle, ignore)
+        request = RunRequest(
+            kind="evaluate",
+            frames=tuple(frame.sha256 for frame in side.frames),
+            postprocess_json=side.postprocess_json,
+            timeout_s=_TIMEOUT_S,
+        )
+        with arena.stopwatch.lap("judge"):
+            result = device.run(bundle.identity, request, ignore)
+            accuracy = score(side, expected, result.answers, max_drop=arena.limits.max_drop)
+        return self._memory.keep({"drop": accuracy.drop}, *key)
 
     def _bundle(
         self, lane: Lane, quantisation: Quantisation, calibration: CalibrationSet
