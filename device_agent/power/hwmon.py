@@ -18,7 +18,7 @@ CHIPS = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina238", "ina260", "
 
 # The whole board's input. AGX Orin has none, and its VIN_SYS_5V0 is one rail among four.
 BOARD_LABELS = ("VDD_IN", "POM_5V_IN")
-_UNCONNECTED = "NC"
+UNCONNECTED = "NC"
 _CHANNELS = (1, 2, 3)  # of an INA3221; those after them are shunts and sums
 
 
@@ -42,7 +42,7 @@ def _rails_of(folder: str, chip: str) -> "List[Rail]":
     for channel in _CHANNELS if chip == "ina3221" else (1,):
         label = _label(folder, channel) or (sensor if not rails else f"{sensor}/{channel}")
         rail = _channel(folder, channel, Rail("hwmon", sensor, label, scope_of(label)))
-        if rail is not None and label != _UNCONNECTED:
+        if rail is not None and label != UNCONNECTED:
             rails.append(rail)
     interval_ms = number_of(folder, "update_interval")
     for rail in rails:

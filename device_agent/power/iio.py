@@ -7,7 +7,7 @@ Management (rail_name_N, in_powerN_input in milliwatts).
 import os
 import re
 
-from device_agent.power.hwmon import scope_of
+from device_agent.power.hwmon import UNCONNECTED, scope_of
 from device_agent.power.rail import Rail, names_in, text_of
 
 TYPE_CHECKING = False
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from device_agent.power.rail import Found
 
 _DRIVER = "ina3221x"
-_UNCONNECTED = "NC"
 
 
 def find(sys_root: str) -> "Found":
@@ -39,7 +38,7 @@ def _rails_of(device: str) -> "List[Rail]":
     for name in names_in(device):
         match = re.match(r"rail_name_(\d+)$", name)
         label = text_of(device, name) if match else ""
-        if match is None or label in ("", _UNCONNECTED):
+        if match is None or label in ("", UNCONNECTED):
             continue
         power = os.path.join(device, f"in_power{match.group(1)}_input")
         if os.path.exists(power):

@@ -24,7 +24,13 @@ from edgekit.core.contracts import LibrarySources
 from edgekit.core.errors import ToolboxError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
 from edgekit.toolbox.process import last_lines, new_log, run_logged
-from edgekit.toolbox.toolchains import TRIPLES, Toolchain, Version, glibc_needed, zig_target
+from edgekit.toolbox.toolchains import (
+    TRIPLES,
+    Toolchain,
+    glibc_needed,
+    version_of,
+    zig_target,
+)
 
 ARCHIVE: Final = "compiled.zip"
 
@@ -273,7 +279,7 @@ class _Work:
                 said = error.message
                 continue
             needed = glibc_needed(probe.read_bytes())
-            if needed <= _version(self.board.glibc):
+            if needed <= version_of(self.board.glibc):
                 return compiler
             said = f"what {compiler.name} makes needs glibc {needed[0]}.{needed[1]}"
         raise ToolboxError(
@@ -351,8 +357,3 @@ def _pack(archive: Path, files: Mapping[str, Path]) -> None:
             info = zipfile.ZipInfo(name, _MOMENT)
             info.create_system, info.external_attr = 3, 0o755 << 16  # 3: Unix
             packed.writestr(info, path.read_bytes())
-
-
-def _version(text: str) -> Version:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)

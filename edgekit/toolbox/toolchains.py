@@ -126,7 +126,7 @@ def compile_with(
             said = str(error)
             continue
         needed = glibc_needed(output.read_bytes())
-        if needed <= _version(glibc):
+        if needed <= version_of(glibc):
             return toolchain
         said = f"what {toolchain.name} made needs glibc {needed[0]}.{needed[1]}, not {glibc}"
         output.unlink()
@@ -144,6 +144,7 @@ def how_to_install(architecture: str) -> str:
     return f"sudo apt install {TRIPLES[architecture].package}"
 
 
-def _version(text: str) -> Version:
+def version_of(text: str) -> Version:
+    """Return a glibc's version, written as ``2.27``."""
     major, _, minor = text.partition(".")
     return int(major), int(minor)
