@@ -7,11 +7,11 @@ import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from board_shell import carry
 
 from edgekit.board import user_mode
 from edgekit.board.requirements import requirements
@@ -204,19 +204,7 @@ def board():
 def test_run_on_an_emulated_a55_needs_no_python(board, tiny, make_library, tmp_path):
     folder = tmp_path / "board"
     x = lay_out(tiny, "fp32", load_target("rk3566"), make_library("aarch64"), folder)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.add(folder, "ncnn")
-
-    def there(command, **options):
-        done = subprocess.run(
-            [*user_mode.ssh_command(board.name), command],
-            capture_output=True, check=False, timeout=300, **options,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    there("tar x", input=packed.getvalue())
+    there = carry(board, folder, "ncnn")
     said = there(f"cd ncnn && ./ncnn-run -l . -o . -n 2 {MODEL} x.npy")
     assert len(json.loads(said.splitlines()[-1])["model_ns"]) == 2
     check(tiny, x, lambda name: io.BytesIO(there(f"cat ncnn/{name}")))

@@ -4,12 +4,12 @@ import io
 import json
 import platform
 import subprocess
-import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from board_shell import carry
 
 from edgekit.app.runtimes import runtime_of
 from edgekit.board import user_mode
@@ -19,7 +19,6 @@ from edgekit.core.contracts import RuntimeSpec
 from edgekit.core.events import ignore
 from edgekit.engines import load_engine
 from edgekit.toolbox.build import build
-from edgekit.toolbox.environments import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
@@ -123,26 +122,27 @@ def test_run_of_what_cannot_be_is_one_error(here_laid_out, arguments, words):
 
 
 BENCH = """
-import json, os, subprocess, sys
+import subprocess
 from pathlib import Path
-engine, toolbox, sources, model, folder, machine = map(str, sys.argv[1:])
-sys.path[:0] = [engine, toolbox]
-import build_native, build_pipeline, toolchains, tvm
+toolbox, sources, model, folder, machine = map(str, sys.argv[1:])
+sys.path.insert(0, toolbox)
+import toolchains, tvm
 from tvm.s_tir import meta_schedule as ms
+native = importlib.import_module("tvm_build.build_native")
 
 def compile_c(output, arguments):
     found = toolchains.toolchains(machine, "2.27")
     run = lambda command: subprocess.run(command, check=True)
     toolchains.compile_with(found, output, arguments, glibc="2.27", run=run)
 
-target = build_pipeline.make_target({"kind": "llvm", "mcpu": "native", "num-cores": 1})
-module = build_pipeline.import_model(Path(model), target)
-(task, function), *_ = build_pipeline.tasks_of(module, target)
+target = pipeline.make_target({"kind": "llvm", "mcpu": "native", "num-cores": 1})
+module = pipeline.import_model(Path(model), target)
+(task, function), *_ = pipeline.tasks_of(module, target)
 work = Path(folder, "work")
 work.mkdir()
-code = build_pipeline.objects(tvm.compile(function, target=target), work)
+code = pipeline.objects(tvm.compile(function, target=target), work)
 compile_c(Path(folder, "kernel.so"), ["-shared", "-fPIC", *map(str, code)])
-build_native.make(build_native.BENCH, Path(folder), Path(sources), compile_c)
+native.make(native.BENCH, Path(folder), Path(sources), compile_c)
 arguments = ms.arg_info.ArgInfo.from_prim_func(function["main"])
 tensors = [each.as_json() for each in arguments]
 specs = [f"{dtype}:{','.join(str(int(size)) for size in shape)}" for _, dtype, shape in tensors]
@@ -151,19 +151,14 @@ print(json.dumps(specs))
 
 
 @pytest.fixture
-def kernel(tiny, local_target, here, tmp_path):
+def kernel(in_toolbox, tiny, local_target, here, tmp_path):
     """The costliest function of the tiny model as a library, tvm-bench, and its arguments."""
     folder = tmp_path / "kernel"
     folder.mkdir()
-    places = [TVM.build_script.parent, ROOT / "edgekit" / "toolbox", ROOT / "cross/runners/tvm"]
-    python = environment(TVM.toolbox, emit=ignore).python
-    command = [str(python), "-I", "-B", "-c", BENCH, *map(str, places), str(tiny.onnx.path)]
-    done = subprocess.run(
-        [*command, str(folder), platform.machine()], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    places = ROOT / "edgekit" / "toolbox", ROOT / "cross/runners/tvm"
+    tensors = in_toolbox(BENCH, *places, tiny.onnx.path, folder, platform.machine())
     unpack_libraries(local_target, here, folder)
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    return folder, tensors
 
 
 def test_bench_times_one_function(kernel):
@@ -218,19 +213,7 @@ def test_run_on_an_emulated_board_needs_no_python(board_and_machine, tiny, facts
     x = lay_out(tiny, target, facts(machine, numpy="1.24.2"), folder)
     payload = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".npy"]
     assert sum(file.stat().st_size for file in payload) < 6e6
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.add(folder, "tvm")
-
-    def there(command, **options):
-        done = subprocess.run(
-            [*user_mode.ssh_command(board.name), command],
-            capture_output=True, check=False, timeout=300, **options,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    there("tar x", input=packed.getvalue())
+    there = carry(board, folder, "tvm")
     said = there("cd tvm && ./tvm-run -o . -n 2 model.so x.npy")
     assert len(json.loads(said.splitlines()[-1])["model_ns"]) == 2
     check(tiny, x, lambda name: io.BytesIO(there(f"cat tvm/{name}")))
