@@ -31,7 +31,6 @@ def run(call: "Call") -> "Answer":
     """
     layout = call.layout
     identity = check_sha256(call.arg("bundle", str))
-    timeout_s = float(call.arg("timeout_s", (int, float)))
     layout.make()
     with DeviceLock(layout.lock, "run"):
         manifest = read_manifest(layout, identity)
@@ -44,9 +43,27 @@ def run(call: "Call") -> "Answer":
             raise VerbError("not_found", f"bundle {identity} holds no {RUNNER}")
         command += [runner_file, os.path.join(folder, "job.json")]
         environment = _environment(layout.runtime(manifest["runtime"]["id"]))
-        ended = Runner(command, folder, environment).watch(call, timeout_s)
+        ended = _run(call, command, folder, environment)
     ended["job"] = job
     ended["files"] = _files(folder)
+    return ended
+
+
+def _run(
+    call: "Call", command: "List[str]", folder: str, environment: "Dict[str, str]"
+) -> "Answer":
+    timeout_s = float(call.arg("timeout_s", (int, float)))
+    if "watch" not in call.args:
+        return Runner(command, folder, environment).watch(call, timeout_s)
+    from device_agent.watch import Watch
+
+    with Watch(call.arg("watch", dict), call.roots) as watch:
+        watch.before()
+        runner = Runner(command, folder, environment)
+        watch.during(runner.group)
+        ended = runner.watch(call, timeout_s, watch.tick)
+        watch.after()
+        watch.write(folder)
     return ended
 
 

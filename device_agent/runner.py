@@ -12,7 +12,7 @@ from device_agent.protocol import VerbError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Callable, Dict, List
 
     from device_agent.server import Answer, Call
 
@@ -22,6 +22,10 @@ _POLL_S = 0.2
 _END_POLL_S = 0.005  # its pipes are closed: it is about to end
 _EVENT_PERIOD_S = 0.1  # talk costs time on the very cores that are being measured
 _PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Runner:
@@ -47,8 +51,17 @@ class Runner:
         except OSError as error:
             raise VerbError("no_python", f"could not start {command[0]}: {error}") from error
 
-    def watch(self, call: "Call", timeout_s: float) -> "Answer":
+    @property
+    def group(self) -> int:
+        """The process group of everything that it starts."""
+        return self._process.pid
+
+    def watch(
+        self, call: "Call", timeout_s: float, tick: "Callable[[], None]" = _nothing
+    ) -> "Answer":
         """Pass the runner's events on until it ends, or is ended; return how it ended.
+
+        ``tick`` is called several times a second.
 
         Raises:
             VerbError: ``cancelled``, by the host.
@@ -61,6 +74,7 @@ class Runner:
                     timed_out = True
                     break
                 self._listen(call, _POLL_S if self._pipes() else _END_POLL_S)
+                tick()
             else:
                 self._drain(call)
         finally:

@@ -100,6 +100,7 @@ class Sampler:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            self._stopped = False  # the caller may go on by itself
 
     def run(self, seconds: "Optional[float]" = None) -> None:
         """Sample for so long, or until ``stop``.

@@ -2,7 +2,7 @@
 
 from edgekit.device.address import Address, LocalAddress, SshAddress, parse_address
 from edgekit.device.device import Device, check_target, connect
-from edgekit.device.values import DeviceStatus, InstalledBundle, RunRequest, RunResult
+from edgekit.device.values import DeviceStatus, InstalledBundle, RunRequest, RunResult, Watch
 
 __all__ = [
     "Address",
@@ -13,6 +13,7 @@ __all__ = [
     "RunRequest",
     "RunResult",
     "SshAddress",
+    "Watch",
     "check_target",
     "connect",
     "parse_address",

@@ -29,24 +29,24 @@ class AgentPack:
 
 def pack_agent() -> AgentPack:
     """Return the packed agent, made anew only where its sources changed."""
-    sources = _sources()
-    key = _key(sources)
+    import device_agent
+
+    assert device_agent.__file__ is not None  # noqa: S101 - a package with a file
+    package = Path(device_agent.__file__).parent
+    key = _key(_sources(package))
     folder = cache_root() / "agent"
     for path in folder.glob(f"{key}-*.pyz"):
         _, _, sha256 = path.stem.partition("-")
         return AgentPack(path, sha256, path.stat().st_size)
-    data = pack_bytes(sources)
+    data = pack_bytes(package)
     sha256 = hashlib.sha256(data).hexdigest()
     path = folder / f"{key}-{sha256}.pyz"
     write_atomically(path, data)
     return AgentPack(path, sha256, len(data))
 
 
-def _sources() -> tuple[Path, ...]:
-    import device_agent
-
-    assert device_agent.__file__ is not None  # noqa: S101 - a package with a file
-    return tuple(sorted(Path(device_agent.__file__).parent.glob("*.py")))
+def _sources(package: Path) -> tuple[Path, ...]:
+    return tuple(sorted(package.rglob("*.py")))
 
 
 def _key(sources: tuple[Path, ...]) -> str:
@@ -55,14 +55,19 @@ def _key(sources: tuple[Path, ...]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def pack_bytes(sources: tuple[Path, ...]) -> bytes:
-    """Pack source files; equal sources give equal bytes."""
+def pack_bytes(package: Path) -> bytes:
+    """Pack a package and those in it as a program; equal sources give equal bytes.
+
+    Its own ``__main__`` becomes the program's.
+    """
     import zipfile
 
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sources:
-            name = path.name if path.name == "__main__.py" else f"device_agent/{path.name}"
+        for path in _sources(package):
+            name = path.relative_to(package.parent).as_posix()
+            if path == package / "__main__.py":
+                name = path.name
             member = zipfile.ZipInfo(name, _EPOCH)
             member.external_attr = 0o644 << 16
             member.create_system = 3  # Unix, whatever packed it

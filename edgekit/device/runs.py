@@ -4,17 +4,21 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.core.errors import AgentError, RunnerError
 from edgekit.core.events import EventSink, StepProgress
+from edgekit.core.health import HealthSnapshot
 from edgekit.device.client import AgentClient
 from edgekit.device.values import RunRequest, RunResult
 
 RESULT: Final = "result.json"
 _MADE: Final = "made"
+# What the agent leaves beside it, where it watched.
+_HEALTH: Final = "health.json"
+_POWER: Final = "power.json"
 # What is a plain file name to the agent too.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _LAST_LINES: Final = 12
@@ -51,6 +55,8 @@ def run(
         "timeout_s": request.timeout_s,
         "launcher": list(request.launcher),
     }
+    if request.watch is not None:
+        args["watch"] = request.watch.as_json()
     ended = client.request("run", args, on_event=hear)
     _check_end(ended, request)
     written = {str(name) for name, _size_bytes in ended["files"]}
@@ -65,7 +71,8 @@ def run(
         _fetch(client, job, names, outputs)
         made = [str(name) for name in result.get(_MADE, ())] if request.made else []
         _fetch(client, job, made, outputs / _MADE)
-        return _result(result, request, outputs, int(ended["duration_ns"]))
+        found = _result(result, request, outputs, int(ended["duration_ns"]))
+        return replace(found, **_seen(client, job, request, outputs))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RunnerError(f"the runner's {RESULT} cannot be read: {error!r}") from error
 
@@ -118,6 +125,22 @@ def _fetch(client: AgentClient, job: str, names: list[str], folder: Path) -> Non
     client.settle()
 
 
+def _seen(client: AgentClient, job: str, request: RunRequest, outputs: Path) -> Mapping[str, Any]:
+    """Fetch what the agent itself saw; its faults are the agent's, not the runner's."""
+    if request.watch is None:
+        return {}
+    names = [_HEALTH, _POWER] if request.watch.power_hz else [_HEALTH]
+    _fetch(client, job, names, outputs)
+    health = json.loads((outputs / _HEALTH).read_text(encoding="ascii"))
+    power = None
+    if request.watch.power_hz:
+        power = json.loads((outputs / _POWER).read_text(encoding="ascii"))
+    return {
+        "health": tuple(HealthSnapshot.from_json(each) for each in health["snapshots"]),
+        "power": power,
+    }
+
+
 class _Download:
     """One file on its way: written as it comes, checked when it has come."""
 
@@ -159,4 +182,8 @@ def _result(
         answers=tuple(result["answers"]),
         duration_ns=duration_ns,
         made=tuple((str(name), folder / _MADE / str(name)) for name in made),
+        spans_ns={
+            str(name): (int(began), int(ended))
+            for name, (began, ended) in result.get("spans_ns", {}).items()
+        },
     )

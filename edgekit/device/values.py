@@ -1,15 +1,38 @@
 """What is asked of a device, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit.core.health import HealthSnapshot
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.report import Activation
 
 RunKind = Literal["evaluate", "infer", "time"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How the device is to look at itself while a runner runs.
+
+    Attributes:
+        period_s: between two looks at clocks, heat, throttling, load and memory.
+        power_hz: readings of power each second, from all rails there are; 0 for none.
+        idle_s: how long power is read before the run and after it.
+        scopes: what a rail of this label covers (``board``, ``wall``, ``rail``), where its owner
+            knows.
+    """
+
+    period_s: float = 1.0
+    power_hz: float = 0.0
+    idle_s: float = 0.0
+    scopes: tuple[tuple[str, str], ...] = ()
+
+    def as_json(self) -> Mapping[str, Any]:
+        """What the agent is asked."""
+        return {**asdict(self), "scopes": dict(self.scopes)}
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,7 @@ class RunRequest:
             :class:`~edgekit.device.Device` is open.
         step: id under which progress is told.
         launcher: command on the device that is given the runner's own command and becomes it.
+        watch: what is looked at meanwhile; ``None`` for nothing.
     """
 
     kind: RunKind
@@ -43,6 +67,7 @@ class RunRequest:
     outputs: Path | None = None
     step: str = "run"
     launcher: tuple[str, ...] = ()
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +84,10 @@ class RunResult:
         answers: for each frame what postprocess answered, as JSON values.
         duration_ns: the whole life of the runner process.
         made: what it made while loading, by name, as files on the host; empty unless asked for.
+        spans_ns: when ``model`` and ``end_to_end`` began and ended, by the device's monotonic
+            clock.
+        health: the device's state before, during and after it; empty unless it was watched.
+        power: readings of power, as the agent's sampler tells them; ``None`` unless asked for.
     """
 
     model_ns: tuple[int, ...]
@@ -70,6 +99,9 @@ class RunResult:
     answers: tuple[Any, ...]
     duration_ns: int
     made: tuple[tuple[str, Path], ...] = ()
+    spans_ns: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    health: tuple[HealthSnapshot, ...] = ()
+    power: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

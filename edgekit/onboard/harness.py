@@ -25,7 +25,7 @@ from edgekit.onboard.arrays import Array, Quantised
 from edgekit.onboard.cores import memory_peak_bytes, usable_cores, use_cores
 from edgekit.onboard.faults import RunFailedError, in_words
 from edgekit.onboard.pipeline import Outputs, make_postprocess, make_preprocess
-from edgekit.onboard.timing import Progress, clock_ns, timed
+from edgekit.onboard.timing import Progress, Timed, clock_ns, timed
 
 Frame = Union[Array, Dict[str, Array]]
 
@@ -118,9 +118,7 @@ class _Run:
         if not frames:
             raise RunFailedError("the job names no frames")
         outputs, answers = self._infer(frames)
-        model_ns, end_to_end_ns = [], []  # type: Tuple[List[int], List[int]]
-        if self._job["kind"] == "time":
-            model_ns, end_to_end_ns = self._time(frames)
+        timings = self._time(frames) if self._job["kind"] == "time" else {}
         versions = {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -128,8 +126,9 @@ class _Run:
         }
         versions.update(self._session.versions())
         return {
-            "model_ns": model_ns,
-            "end_to_end_ns": end_to_end_ns,
+            "model_ns": timings["model"].samples_ns if "model" in timings else [],
+            "end_to_end_ns": timings["end_to_end"].samples_ns if "end_to_end" in timings else [],
+            "spans_ns": {name: each.span_ns for name, each in timings.items()},
             "load_ns": self._load_ns,
             "memory_peak_bytes": memory_peak_bytes(),
             "threads": self._threads,
@@ -206,7 +205,7 @@ class _Run:
                 )
         return record
 
-    def _time(self, frames: Sequence[Frame]) -> Tuple[List[int], List[int]]:
+    def _time(self, frames: Sequence[Frame]) -> Dict[str, Timed]:
         plan = self._job["plan"]
         run, before, after = self._session.run, self._preprocess, self._postprocess
         # One prepared input: the engine's time alone, without our loop's own work.
@@ -225,15 +224,15 @@ class _Run:
 
         try:
             timed(model, warmup, "warmup")
-            model_ns = timed(model, plan, "model")
-            if not plan.get("end_to_end", True):
-                return model_ns, []
-            timed(end_to_end, dict(warmup, min_runs=1, min_seconds=0), "warmup")
-            return model_ns, timed(end_to_end, plan, "end_to_end")
+            timings = {"model": timed(model, plan, "model")}
+            if plan.get("end_to_end", True):
+                timed(end_to_end, dict(warmup, min_runs=1, min_seconds=0), "warmup")
+                timings["end_to_end"] = timed(end_to_end, plan, "end_to_end")
         except Exception as error:
             raise RunFailedError(
                 "inference failed while it was timed: %s" % in_words(error)
             ) from error
+        return timings
 
 
 def _take_up_native(path: str) -> str:

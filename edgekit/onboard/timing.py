@@ -4,7 +4,7 @@ import gc
 import json
 import sys
 import time
-from typing import Any, Callable, List, Mapping
+from typing import Any, Callable, List, Mapping, NamedTuple
 
 _PROGRESS_INTERVAL_NS = 200_000_000  # five lines per second
 _NS = 1_000_000_000
@@ -13,8 +13,21 @@ _NS = 1_000_000_000
 clock_ns = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * _NS))
 
 
-def timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List[int]:
-    """Call until both minima are met or ``max_seconds`` are over; return each call's ns."""
+class Timed(NamedTuple):
+    """Calls that were timed one by one.
+
+    Attributes:
+        samples_ns: each call's duration, in order.
+        span_ns: when the first began and the last ended, by the clock that on Linux is
+            CLOCK_MONOTONIC; power is read by it, too.
+    """
+
+    samples_ns: List[int]
+    span_ns: List[int]
+
+
+def timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> Timed:
+    """Call until both minima are met or ``max_seconds`` are over."""
     samples = []  # type: List[int]
     keep, clock = samples.append, clock_ns
     min_runs = max(1, int(plan["min_runs"]))
@@ -40,7 +53,7 @@ def timed(call: Callable[[], None], plan: Mapping[str, Any], phase: str) -> List
     finally:
         gc.enable()
     progress.last(runs)
-    return samples
+    return Timed(samples, [started, after])
 
 
 class Progress:

@@ -29,7 +29,7 @@ json.dump({"word": there.WORD, "python": sys.version.split()[0]}, open("result.j
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory):
     path = tmp_path_factory.mktemp("agent") / "agent.pyz"
-    path.write_bytes(pack_bytes(tuple(sorted(AGENT.glob("*.py")))))
+    path.write_bytes(pack_bytes(AGENT))
     return path
 
 
@@ -120,8 +120,12 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     bundle = talk.ask("install", {"manifest": text})["bundle"]
     assert talk.ask("activate", {"bundle": bundle})["generation"] == 1
     request = {"bundle": bundle, "kind": "infer", "frames": [], "plan": {}, "timeout_s": 60}
+    request["watch"] = {"period_s": 0.2, "power_hz": 10, "idle_s": 0.1}
     ended = talk.ask("run", request)
     assert ended["exit_status"] == 0, ended
+    health = json.loads(talk.ask("get", {"job": ended["job"], "path": "health.json"}))
+    assert len(health["snapshots"]) >= 2
+    assert "refused" in json.loads(talk.ask("get", {"job": ended["job"], "path": "power.json"}))
     result = json.loads(talk.ask("get", {"job": ended["job"], "path": "result.json"}))
     assert result["word"] == "there"
     assert result["python"].startswith(version + ".")

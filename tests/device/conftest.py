@@ -30,6 +30,11 @@ if mode == "hang":
     import time
     print(json.dumps({"event": "progress", "phase": "hang", "done": 0, "total": 1}), flush=True)
     time.sleep(600)
+if mode == "busy":
+    import time
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        pass
 if mode == "silent":
     sys.exit(0)
 print("a stray line")

@@ -33,9 +33,9 @@ def agents(root: Path) -> list[Path]:
 def test_pack_is_small_reproducible_and_named_by_its_content():
     import hashlib
 
-    sources = tuple(sorted(Path(device_agent.__file__).parent.glob("*.py")))
-    data = pack_bytes(sources)
-    assert data == pack_bytes(sources)
+    package = Path(device_agent.__file__).parent
+    data = pack_bytes(package)
+    assert data == pack_bytes(package)
     assert len(data) <= MAX_AGENT_BYTES
     pack = pack_agent()
     assert pack.content() == data
@@ -43,6 +43,8 @@ def test_pack_is_small_reproducible_and_named_by_its_content():
     assert pack_agent().path == pack.path
     with zipfile.ZipFile(pack.path) as archive:
         assert archive.testzip() is None
+        assert {"__main__.py", "device_agent/server.py"} <= set(archive.namelist())
+        assert "device_agent/health/__init__.py" in archive.namelist()
 
 
 def test_first_connection_brings_the_agent_and_the_second_finds_it(device_root):

@@ -1,0 +1,166 @@
+"""What went on around a run: the device's state, and the power that it drew.
+
+The sampler's thread begins after the runner was forked, and is over before the next one is.
+"""
+
+import json
+import os
+import time
+
+from device_agent.health import snapshot
+from device_agent.health.tree import Tree
+from device_agent.protocol import VerbError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Dict, List, Optional, Type
+
+    from device_agent.power.sampler import Sampler
+    from device_agent.probe import Roots
+
+HEALTH = "health.json"
+POWER = "power.json"
+_LEAST_PERIOD_S = 0.1
+_MOST_HZ = 1000
+_MOST_IDLE_S = 600
+_MOST_SNAPSHOTS = 4096
+
+
+class Watch:
+    """Looks before, during and after one run.
+
+    Args:
+        wanted: ``period_s`` between two looks at the device's state; ``power_hz``, 0 for no
+            power; ``idle_s`` of power before and after the run; ``scopes`` of rails by label.
+        roots: where the kernel's trees stand.
+
+    Raises:
+        VerbError: that cannot be.
+    """
+
+    def __init__(self, wanted: "Dict[str, Any]", roots: "Roots") -> None:
+        self._tree = tree_of(roots)
+        self._period_s = _number(wanted, "period_s", 1.0, _LEAST_PERIOD_S, 3600)
+        self._idle_s = _number(wanted, "idle_s", 0.0, 0, _MOST_IDLE_S)
+        rate_hz = _number(wanted, "power_hz", 0.0, 0, _MOST_HZ)
+        scopes = wanted.get("scopes") or {}
+        if not isinstance(scopes, dict):
+            raise VerbError("bad_request", "run: scopes of rails must be a table")
+        self._groups: "List[int]" = []
+        self._seen: "List[Dict[str, Any]]" = []
+        self._due = 0.0
+        self._power = _Power(roots, rate_hz, scopes) if rate_hz else None
+
+    def before(self) -> None:
+        """Look before the runner is started."""
+        if self._power is not None:
+            self._power.idle("idle_before_ns", self._idle_s)
+        self._look()
+
+    def during(self, group: int) -> None:
+        """Begin: the runner runs, in this process group."""
+        self._groups = [group]
+        if self._power is not None:
+            self._power.start()
+
+    def tick(self) -> None:
+        """Look if it is time."""
+        if time.monotonic() >= self._due and len(self._seen) < _MOST_SNAPSHOTS:
+            self._look()
+
+    def after(self) -> None:
+        """Look: the runner ran to its end."""
+        if self._power is not None:
+            self._power.stop()
+        self._look()
+        if self._power is not None:
+            self._power.idle("idle_after_ns", self._idle_s)
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self,
+        kind: "Optional[Type[BaseException]]",
+        error: "Optional[BaseException]",
+        trace: "Optional[TracebackType]",
+    ) -> None:
+        if self._power is not None:
+            self._power.close()
+
+    def write(self, folder: str) -> None:
+        """Leave what was seen among what the runner wrote."""
+        _write(os.path.join(folder, HEALTH), {"snapshots": self._seen})
+        if self._power is not None:
+            _write(os.path.join(folder, POWER), self._power.as_json())
+
+    def _look(self) -> None:
+        self._seen.append(snapshot(self._tree, self._groups))
+        self._due = time.monotonic() + self._period_s
+
+
+class _Power:
+    """The sampler on all rails there are, and when it looked at what."""
+
+    def __init__(self, roots: "Roots", rate_hz: float, scopes: "Dict[str, str]") -> None:
+        from device_agent.power.sampler import Sampler
+        from device_agent.power.sources import find_rails
+
+        self._rails, self._refused = find_rails(roots.sys, scopes)
+        self._sampler: "Optional[Sampler]" = None
+        if self._rails:
+            self._sampler = Sampler(self._rails, rate_hz)
+        self._spans: "Dict[str, List[int]]" = {}
+
+    def idle(self, name: str, seconds: float) -> None:
+        if self._sampler is None or not seconds:
+            return
+        began = _now_ns()
+        self._sampler.run(seconds)
+        self._spans[name] = [began, _now_ns()]
+
+    def start(self) -> None:
+        if self._sampler is not None:
+            self._sampler.start()
+
+    def stop(self) -> None:
+        if self._sampler is not None:
+            self._sampler.stop()
+
+    def close(self) -> None:
+        self.stop()
+        for rail in self._rails:
+            rail.close()
+
+    def as_json(self) -> "Dict[str, Any]":
+        table: "Dict[str, Any]" = {"refused": [each.as_json() for each in self._refused]}
+        table.update(self._spans)
+        if self._sampler is not None:
+            table.update(self._sampler.as_json())
+        return table
+
+
+def tree_of(roots: "Roots") -> Tree:
+    """Return the kernel's trees for whoever reads health."""
+    return Tree(os.path.dirname(os.path.abspath(roots.sys)))
+
+
+def _number(
+    wanted: "Dict[str, Any]", name: str, default: float, least: float, most: float
+) -> float:
+    value = wanted.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise VerbError("bad_request", "run: " + name + " must be a number")
+    if not least <= value <= most:
+        raise VerbError("bad_request", f"run: {name} must lie between {least:g} and {most:g}")
+    return float(value)
+
+
+def _now_ns() -> int:
+    return int(time.monotonic() * 1e9)
+
+
+def _write(path: str, value: "Dict[str, Any]") -> None:
+    with open(path, "w", encoding="ascii") as file:
+        json.dump(value, file, separators=(",", ":"))
