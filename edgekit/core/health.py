@@ -4,16 +4,20 @@ Clocks, temperatures, throttling, load and memory decide whether what was measur
 be believed; ``edgekit.bench.validity`` judges it.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeVar
+from typing import Self
 
-from edgekit.core.errors import AgentError
-
-_Item = TypeVar("_Item")
-_Table = Mapping[str, Any]
-_MOST_ITEMS: Final = 8192  # no device has as many cores, zones or coolers
-_MOST: Final = 1e18
+from edgekit.core.agent_json import (
+    Table,
+    as_table,
+    many,
+    needed,
+    number,
+    tables,
+    text,
+    whole,
+    word,
+)
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,15 @@ class ClusterClock:
     driver: str | None = None
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take one cluster out of a snapshot."""
         clocks = ("current_khz", "limit_min_khz", "limit_max_khz", "hardware_max_khz")
         return cls(
-            policy=_needed(_whole(table, "policy"), "policy"),
-            cpus=_many(table, "cpus", _cpu),
-            **{name: _whole(table, name, least=1) for name in clocks},
-            governor=_text(table, "governor"),
-            driver=_text(table, "driver"),
+            policy=needed(whole(table, "policy"), "policy"),
+            cpus=many(table, "cpus", _cpu),
+            **{name: whole(table, name, least=1) for name in clocks},
+            governor=text(table, "governor"),
+            driver=text(table, "driver"),
         )
 
 
@@ -63,12 +67,12 @@ class Trip:
     cooling: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take one trip point out of a snapshot."""
         return cls(
-            type=_needed(_text(table, "type"), "type"),
-            temperature_c=_needed(_number(table, "temperature_c"), "temperature_c"),
-            cooling=_many(table, "cooling", _word),
+            type=needed(text(table, "type"), "type"),
+            temperature_c=needed(number(table, "temperature_c"), "temperature_c"),
+            cooling=many(table, "cooling", word),
         )
 
 
@@ -82,13 +86,13 @@ class ThermalZone:
     trips: tuple[Trip, ...] = ()
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take one zone out of a snapshot."""
         return cls(
-            zone=_needed(_whole(table, "zone"), "zone"),
-            type=_text(table, "type") or "",
-            temperature_c=_needed(_number(table, "temperature_c"), "temperature_c"),
-            trips=_tables(table, "trips", Trip.from_json),
+            zone=needed(whole(table, "zone"), "zone"),
+            type=text(table, "type") or "",
+            temperature_c=needed(number(table, "temperature_c"), "temperature_c"),
+            trips=tables(table, "trips", Trip.from_json),
         )
 
 
@@ -102,13 +106,13 @@ class CoolingDevice:
     max_state: int | None = None
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take one cooling device out of a snapshot."""
         return cls(
-            device=_needed(_whole(table, "device"), "device"),
-            type=_text(table, "type") or "",
-            state=_needed(_whole(table, "state"), "state"),
-            max_state=_whole(table, "max_state"),
+            device=needed(whole(table, "device"), "device"),
+            type=text(table, "type") or "",
+            state=needed(whole(table, "state"), "state"),
+            max_state=whole(table, "max_state"),
         )
 
 
@@ -135,13 +139,13 @@ class ThrottleSigns:
     package_throttle_count: int | None = None
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take the signs out of a snapshot."""
         alarms = "over_current_alarms"
         counts = (name for name in cls.__dataclass_fields__ if name != alarms)
         return cls(
-            **{name: _whole(table, name) for name in counts},
-            over_current_alarms=_many(table, alarms, _word) if alarms in table else None,
+            **{name: whole(table, name) for name in counts},
+            over_current_alarms=many(table, alarms, word) if alarms in table else None,
         )
 
 
@@ -155,9 +159,9 @@ class Load:
     load_1min: float | None = None
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take the load out of a snapshot."""
-        return cls(**{name: _number(table, name, least=0) for name in cls.__dataclass_fields__})
+        return cls(**{name: number(table, name, least=0) for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,9 @@ class MemoryState:
     swapped_out_bytes: int | None = None
 
     @classmethod
-    def from_json(cls, table: _Table) -> Self:
+    def from_json(cls, table: Table) -> Self:
         """Take the memory's state out of a snapshot."""
-        return cls(**{name: _whole(table, name) for name in cls.__dataclass_fields__})
+        return cls(**{name: whole(table, name) for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -203,82 +207,21 @@ class HealthSnapshot:
             AgentError: it is not of that form; names that are not known are passed over, as a
                 newer agent may send them.
         """
-        table = _as_table(value, "a snapshot")
-        unread = _as_table(table.get("unread", {}), "unread")
+        table = as_table(value, "a snapshot")
+        unread = as_table(table.get("unread", {}), "unread")
         return cls(
-            monotonic_ns=_needed(_whole(table, "monotonic_ns"), "monotonic_ns"),
-            cpus_online=_many(table, "cpus_online", _cpu),
-            clusters=_tables(table, "clusters", ClusterClock.from_json),
-            zones=_tables(table, "zones", ThermalZone.from_json),
-            cooling=_tables(table, "cooling", CoolingDevice.from_json),
-            throttle=ThrottleSigns.from_json(_as_table(table.get("throttle", {}), "throttle")),
-            load=Load.from_json(_as_table(table.get("load", {}), "load")),
-            memory=MemoryState.from_json(_as_table(table.get("memory", {}), "memory")),
-            unread=tuple((_word(path), _word(why)) for path, why in unread.items()),
-            cost_cpu_us=_whole(table, "cost_cpu_us"),
+            monotonic_ns=needed(whole(table, "monotonic_ns"), "monotonic_ns"),
+            cpus_online=many(table, "cpus_online", _cpu),
+            clusters=tables(table, "clusters", ClusterClock.from_json),
+            zones=tables(table, "zones", ThermalZone.from_json),
+            cooling=tables(table, "cooling", CoolingDevice.from_json),
+            throttle=ThrottleSigns.from_json(as_table(table.get("throttle", {}), "throttle")),
+            load=Load.from_json(as_table(table.get("load", {}), "load")),
+            memory=MemoryState.from_json(as_table(table.get("memory", {}), "memory")),
+            unread=tuple((word(path), word(why)) for path, why in unread.items()),
+            cost_cpu_us=whole(table, "cost_cpu_us"),
         )
 
 
-def _wrong(name: str, value: object, wanted: str) -> AgentError:
-    shown = repr(value)[:60]
-    return AgentError(
-        f"the agent's state of the device holds {name} = {shown}, not {wanted}", code="protocol"
-    )
-
-
-def _as_table(value: object, name: str) -> _Table:
-    if not isinstance(value, Mapping):
-        raise _wrong(name, value, "a table")
-    return value
-
-
-def _tables(table: _Table, name: str, make: Callable[[_Table], _Item]) -> tuple[_Item, ...]:
-    return _many(table, name, lambda entry: make(_as_table(entry, f"an entry of {name}")))
-
-
-def _many(table: _Table, name: str, make: Callable[[object], _Item]) -> tuple[_Item, ...]:
-    entries = table.get(name, ())
-    if not isinstance(entries, list | tuple) or len(entries) > _MOST_ITEMS:
-        raise _wrong(name, entries, "a list")
-    return tuple(make(entry) for entry in entries)
-
-
-def _whole(table: _Table, name: str, least: int = 0) -> int | None:
-    value = table.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _wrong(name, value, f"a whole number of at least {least}")
-    return value
-
-
-def _number(table: _Table, name: str, least: float = -_MOST) -> float | None:
-    value = table.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(name, value, "a number")
-    if not least <= value <= _MOST:  # nor is a NaN
-        raise _wrong(name, value, f"a number from {least:g} to {_MOST:g}")
-    return float(value)
-
-
-def _text(table: _Table, name: str) -> str | None:
-    value = table.get(name)
-    return None if value is None else _word(value)
-
-
-def _word(value: object) -> str:
-    if not isinstance(value, str):
-        raise _wrong("a name", value, "a text")
-    return value
-
-
 def _cpu(value: object) -> int:
-    return _needed(_whole({"cpus": value}, "cpus"), "cpus")
-
-
-def _needed(value: _Item | None, name: str) -> _Item:
-    if value is None:
-        raise _wrong(name, value, "a value")
-    return value
+    return needed(whole({"cpus": value}, "cpus"), "cpus")

@@ -1,0 +1,159 @@
+"""What a run took of each rail, and which figure stands for the whole device.
+
+Where the readings cannot tell, the reason stands in place of a number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgekit.bench.energy import CounterSamples, Interval, Limits, PowerSamples, Samples
+from edgekit.bench.inference_energy import InferenceEnergy, energy_per_inference
+from edgekit.core.errors import MeasurementInvalidError
+from edgekit.core.power import ENERGY, PowerFault, PowerRecord, RailFacts, RailSeries
+
+_MOST_PERIODS: Final = 5
+"""Of the sampler or the sensor, that a gap may last beyond ``Limits.max_gap_s``'s default."""
+
+Span = tuple[int, int]
+"""First and last moment, in nanoseconds of the record's clock."""
+
+
+@dataclass(frozen=True)
+class RailEnergy:
+    """What a run took of one rail.
+
+    Attributes:
+        rail: sensor, label and scope.
+        energy: with idle beside it; ``None`` where it cannot be told.
+        reason: why it cannot; empty where it can.
+        rate_hz: readings a second that were asked for; ``energy.run.rate_hz`` is what came.
+        cpu_share: what taking the readings of all rails took of one core.
+        missed_rounds: that could not be kept.
+        faults: readings that were none, anywhere in the record.
+    """
+
+    rail: RailFacts
+    energy: InferenceEnergy | None
+    reason: str
+    rate_hz: float
+    cpu_share: float | None
+    missed_rounds: int
+    faults: tuple[PowerFault, ...] = ()
+
+    def words(self) -> str:
+        """Say what was measured, by what, and what is wrong with it."""
+        said = [self.energy.statement() if self.energy else f"not told: {self.reason}"]
+        said += [f"fault: {fault.words()}" for fault in self.faults]
+        if self.cpu_share is not None:
+            said.append(f"sampling took {self.cpu_share:.2%} of one core")
+        if self.missed_rounds:
+            said.append(f"{self.missed_rounds} rounds missed")
+        rail = self.rail
+        return f"{rail.label} ({rail.scope}, {rail.sensor} by {rail.source}): " + "; ".join(said)
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return all of it under names that carry their units."""
+        return {
+            **{name: getattr(self.rail, name) for name in ("source", "sensor", "label", "scope")},
+            "energy": None if self.energy is None else energy_json(self.energy),
+            "reason": self.reason or None,
+            "rate_hz": self.rate_hz,
+            "sampler_cpu_share": self.cpu_share,
+            "missed_rounds": self.missed_rounds,
+            "faults": [vars(fault) for fault in self.faults],
+        }
+
+
+def power_of_run(
+    record: PowerRecord,
+    run_ns: Span,
+    inferences: int,
+    idle_before_ns: Span,
+    idle_after_ns: Span,
+    edge_uncertainty_ns: int = 0,
+    limits: Limits | None = None,
+) -> tuple[RailEnergy, ...]:
+    """Return each rail's energy per inference, or why it cannot be told.
+
+    Args:
+        record: from before ``idle_before_ns`` to after ``idle_after_ns``, by the same clock.
+        run_ns: from the first inference's start to the last one's end.
+        inferences: how many lie within it.
+        idle_before_ns: while nothing was asked of the device, before the run.
+        idle_after_ns: the same, after it.
+        edge_uncertainty_ns: how far the record's clock may be off from that of the spans.
+        limits: what readings must keep to, where the rail's own rate should not decide.
+    """
+    found = []
+    for series in record.series:
+        energy, reason = None, ""
+        try:
+            energy = energy_per_inference(
+                _samples(series),
+                Interval(*idle_before_ns),
+                Interval(*run_ns),
+                Interval(*idle_after_ns),
+                inferences,
+                edge_uncertainty_ns=edge_uncertainty_ns,
+                limits=limits or _limits(record.rate_hz, series.rail),
+            )
+        except MeasurementInvalidError as error:
+            reason = _reason(error, record, series)
+        found.append(
+            RailEnergy(
+                rail=series.rail,
+                energy=energy,
+                reason=reason,
+                rate_hz=record.rate_hz,
+                cpu_share=record.cpu_share,
+                missed_rounds=record.missed_rounds,
+                faults=series.faults,
+            )
+        )
+    return tuple(found)
+
+
+def energy_json(energy: InferenceEnergy) -> Mapping[str, Any]:
+    """Return the figures under names that carry their units; ``+-`` has coverage factor 2."""
+    n = energy.inferences
+    idle = {
+        f"idle_{when}_{name}": getattr(part, name)
+        for when, part in (("before", energy.before), ("after", energy.after))
+        for name in ("mean_w", "spread_w", "seconds")
+    }
+    return {
+        "j_per_inference": energy.j_per_inference,
+        "j_per_inference_uncertainty": energy.uncertainty_j / n,
+        "above_idle_j_per_inference": energy.above_idle_j_per_inference,
+        "above_idle_j_per_inference_uncertainty": energy.above_idle_uncertainty_j / n,
+        "is_above_idle": energy.is_above_idle,
+        "mean_w": energy.run.mean_w,
+        "idle_w": energy.idle_w,
+        **idle,
+        "inferences": n,
+        "seconds": energy.run.seconds,
+        "readings": energy.run.samples,
+        "readings_per_s": energy.run.rate_hz,
+        "edge_uncertainty_ns": energy.edge_uncertainty_ns,
+    }
+
+
+def _samples(series: RailSeries) -> Samples:
+    if series.rail.quantity == ENERGY:
+        return CounterSamples(series.times_ns, series.values, series.rail.range_uj or 0)
+    return PowerSamples(series.times_ns, series.values)
+
+
+def _limits(rate_hz: float, rail: RailFacts) -> Limits:
+    # A meter of one reading a second leaves gaps of a second, and says so by its rate.
+    period_s = max(1 / rate_hz, (rail.update_interval_ns or 0) / 1e9)
+    return Limits(max_gap_s=max(Limits.max_gap_s, _MOST_PERIODS * period_s))
+
+
+def _reason(error: MeasurementInvalidError, record: PowerRecord, series: RailSeries) -> str:
+    said = [error.message]
+    said += [fault.words() for fault in series.faults]
+    if record.ended_full:
+        said.append("the sampler ended early for want of room")
+    return "; ".join(said)
