@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.pyz"
 _KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
-_KINDS = ("evaluate", "infer", "time")
+_KINDS = ("evaluate", "infer", "profile", "time")
 
 
 def run(call: "Call") -> "Answer":

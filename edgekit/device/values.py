@@ -10,7 +10,7 @@ from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.report import Activation
 
-RunKind = Literal["evaluate", "infer", "time"]
+RunKind = Literal["evaluate", "infer", "profile", "time"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class RunRequest:
 
     Attributes:
         kind: ``infer`` answers every frame once; ``evaluate`` does so too and brings no output
-            tensors home; ``time`` does that and then measures.
+            tensors home; ``time`` does that and then measures; ``profile`` tells each layer's time
+            in files that come home with ``made``.
         frames: sha256 of content that was pushed before: ``.npy`` frames or ``.npz`` tensors.
         plan: how long to measure.
         knobs: instead of the bundle's own of these names.

@@ -2,8 +2,8 @@
 
 A runner is a process of its own on the board: it loads one model, infers every frame once
 and keeps the answers, for kind ``infer`` the outputs too, then for kind ``time`` times the model
-alone and the whole way of a frame. It reads one job, prints progress as JSON lines, and leaves
-``result.json``.
+alone and the whole way of a frame, and for kind ``profile`` each of its layers. It reads one job,
+prints progress as JSON lines, and leaves ``result.json``.
 
 Python 3.6 and NumPy; nothing else. No ``from __future__ import annotations``: it came with 3.7.
 """
@@ -25,6 +25,7 @@ from edgekit.onboard.arrays import Array, Quantised
 from edgekit.onboard.cores import memory_peak_bytes, usable_cores, use_cores
 from edgekit.onboard.faults import RunFailedError, in_words
 from edgekit.onboard.pipeline import Outputs, make_postprocess, make_preprocess
+from edgekit.onboard.profiling import profile
 from edgekit.onboard.timing import Progress, Timed, clock_ns, timed
 
 Frame = Union[Array, Dict[str, Array]]
@@ -119,6 +120,10 @@ class _Run:
             raise RunFailedError("the job names no frames")
         outputs, answers = self._infer(frames)
         timings = self._time(frames) if self._job["kind"] == "time" else {}
+        made = dict(getattr(self._session, "made", {}))
+        if self._job["kind"] == "profile":
+            inputs = self._preprocess(frames[0])
+            made.update(profile(self._session, inputs, self._job["plan"], self._output_folder))
         versions = {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -135,7 +140,7 @@ class _Run:
             "versions": versions,
             "outputs": outputs,
             "answers": answers,
-            "made": self._hand_over(getattr(self._session, "made", {})),
+            "made": self._hand_over(made),
         }
 
     def _hand_over(self, made: Mapping[str, str]) -> List[str]:
