@@ -95,6 +95,7 @@ VERB_TABLE: "Dict[str, Verb]" = {
     "rollback": _lazily("generations", "rollback"),
     "status": _lazily("generations", "status"),
     "run": _lazily("jobs", "run"),
+    "health": _lazily("watch", "health"),
     "cancel": _cancel,
     "gc": _lazily("collect", "gc"),
     "bye": _bye,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from device_agent.power.sampler import Sampler
     from device_agent.probe import Roots
+    from device_agent.server import Answer, Call
 
 HEALTH = "health.json"
 POWER = "power.json"
@@ -139,6 +140,11 @@ class _Power:
         if self._sampler is not None:
             table.update(self._sampler.as_json())
         return table
+
+
+def health(call: "Call") -> "Answer":
+    """Look once at the device's state."""
+    return snapshot(tree_of(call.roots))
 
 
 def tree_of(roots: "Roots") -> Tree:

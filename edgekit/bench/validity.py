@@ -1,14 +1,15 @@
 """Whether a run may be believed: what the device's state before, during and after it says."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from statistics import median
-from typing import Any, Final, Literal
+from typing import Final
 
 from edgekit.bench.clock_signs import clock_drops
 from edgekit.bench.heat_signs import Sign, hot_zones, throttling, under_voltage
 from edgekit.bench.median_interval import LEAST_SAMPLES, median_interval
 from edgekit.core.health import HealthSnapshot
+from edgekit.core.validity import Reason, ReasonKind, Validity
 
 MEDIAN_WIDTH: Final = 0.05
 """Widest interval of the median, as a share of it. Our choice: a result within 3 % of another
@@ -25,56 +26,9 @@ and disturbs nobody; a model that does not fit moves this much in a fraction of 
 LEAST_LOAD_S: Final = 1.0
 """Shorter spans are not judged: /proc/stat counts in steps of 10 ms for each core."""
 
-Kind = Literal[
-    "throttled", "under-voltage", "clocks-dropped", "hot", "swapping", "disturbed", "noisy"
-]
 _NS_PER_S: Final = 1e9
 _NS_PER_MS: Final = 1e6
 _MIB: Final = 1 << 20
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One thing that makes a run invalid.
-
-    Attributes:
-        kind: for scripts.
-        text: for people, with the numbers.
-        cools: it comes of heat, so that a cool-down before the next run helps.
-    """
-
-    kind: Kind
-    text: str
-    cools: bool = False
-
-
-@dataclass(frozen=True)
-class Validity:
-    """The judgement of one run.
-
-    Attributes:
-        reasons: why it is invalid; none, and it is valid as far as was seen.
-        not_judged: what this device, or this run, gave no grounds to judge.
-        median_interval_ms: 95 % interval of the median; ``None`` of too few samples.
-    """
-
-    reasons: tuple[Reason, ...]
-    not_judged: tuple[str, ...]
-    median_interval_ms: tuple[float, float] | None
-
-    @property
-    def valid(self) -> bool:
-        """Nothing speaks against the run."""
-        return not self.reasons
-
-    @property
-    def cool_down_helps(self) -> bool:
-        """A cool-down before the next run removes at least one of the reasons."""
-        return any(reason.cools for reason in self.reasons)
-
-    def as_json(self) -> dict[str, Any]:
-        """The judgement under the names that scripts rely on."""
-        return {"valid": self.valid, "cool_down_helps": self.cool_down_helps, **asdict(self)}
 
 
 def judge(
@@ -112,7 +66,9 @@ def judge(
     )
 
 
-_SIGNS: Final[tuple[tuple[Kind, Callable[[Sequence[HealthSnapshot]], Iterable[Sign]]], ...]] = (
+_SIGNS: Final[
+    tuple[tuple[ReasonKind, Callable[[Sequence[HealthSnapshot]], Iterable[Sign]]], ...]
+] = (
     ("throttled", throttling),
     ("under-voltage", under_voltage),
     ("clocks-dropped", clock_drops),

@@ -4,8 +4,8 @@ Clocks, temperatures, throttling, load and memory decide whether what was measur
 be believed; ``edgekit.bench.validity`` judges it.
 """
 
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from edgekit.core.agent_json import (
     Table,
@@ -221,6 +221,19 @@ class HealthSnapshot:
             unread=tuple((word(path), word(why)) for path, why in unread.items()),
             cost_cpu_us=whole(table, "cost_cpu_us"),
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values that :meth:`from_json` takes; what was not read is left out."""
+        table: dict[str, Any] = _without_none({**asdict(self), "unread": dict(self.unread)})
+        return table
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401 - plain JSON values
+    if isinstance(value, dict):
+        return {name: _without_none(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(each) for each in value]
+    return value
 
 
 def _cpu(value: object) -> int:

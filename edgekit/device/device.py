@@ -11,6 +11,7 @@ from edgekit.core.bundle import Bundle, BundleFile
 from edgekit.core.contracts import Transport
 from edgekit.core.errors import AgentError, WrongDeviceError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
+from edgekit.core.health import HealthSnapshot
 from edgekit.core.report import Activation, Transfer
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
 from edgekit.device import runs, transfer
@@ -110,6 +111,10 @@ class Device:
         return runs.run(
             self._client, bundle_id, request, outputs, runs.hearer(request, emit, listen)
         )
+
+    def health(self) -> HealthSnapshot:
+        """Look at clocks, heat, throttling, load and memory, now."""
+        return HealthSnapshot.from_json(self._client.request("health"))
 
     def gc(self, grace_s: int = _GC_GRACE_S) -> int:
         """Throw away what neither current nor previous needs; return the bytes freed.

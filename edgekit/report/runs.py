@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.bench import BenchReport
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.report import Report
 
@@ -31,6 +32,34 @@ def write_run(report: Report, *, asked: Mapping[str, Any]) -> Path:
         if row.measurement:
             name = f"{row.candidate.engine}-{row.candidate.precision}.json"
             _write(folder / "samples" / name, _samples(row))
+    return _write(folder / "result.json", report.as_json())
+
+
+def write_bench(report: BenchReport, *, asked: Mapping[str, Any]) -> Path:
+    """Write a bench's folder; return its ``result.json``.
+
+    As :func:`write_run`, and ``health/<engine>-<precision>.json`` with the device's state before,
+    during and after.
+    """
+    folder = report.run_dir
+    for name in ("samples", "health"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    _write(folder / "asked.json", asked)
+    for result in report.results:
+        subject, measured = result.subject, result.measurement
+        name = f"{subject.engine}-{subject.precision}.json"
+        samples = {
+            "engine": subject.engine,
+            "precision": subject.precision,
+            "knobs": dict(subject.knobs),
+            "emulated": measured.emulated,
+            "versions": dict(measured.versions),
+            "model_ns": measured.samples_ns,
+            "end_to_end_ns": measured.end_to_end_samples_ns,
+        }
+        _write(folder / "samples" / name, samples)
+        looks = [snapshot.as_json() for snapshot in result.health]
+        _write(folder / "health" / name, {"snapshots": looks})
     return _write(folder / "result.json", report.as_json())
 
 

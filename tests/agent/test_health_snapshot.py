@@ -20,6 +20,7 @@ def test_snapshot_of_every_board_holds_what_its_tree_tells(board, tmp_path):
     tree = BoardTree(tmp_path, board)
     found = json.loads(json.dumps(snapshot(str(tmp_path))))
     record = HealthSnapshot.from_json(found)
+    assert HealthSnapshot.from_json(json.loads(json.dumps(record.as_json()))) == record
     assert [one.policy for one in record.clusters] == [
         one["policy"] for one in tree.told["cluster"]
     ]

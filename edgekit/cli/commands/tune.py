@@ -1,12 +1,12 @@
 """``edgekit tune MODEL``: schedules tried on boards until TVM's code is fast there."""
 
 import math
-import re
 from typing import Any
 
 import click
 
 from edgekit.cli.options import (
+    Duration,
     accept_new_option,
     json_option,
     size_option,
@@ -14,25 +14,6 @@ from edgekit.cli.options import (
 )
 
 _INTERRUPTED = 130
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-class Duration(click.ParamType[float]):
-    """A time such as ``90s``, ``30m`` or ``2h``; without a letter, seconds."""
-
-    name = "duration"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - click's own signature
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> float:
-        """Return seconds."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no time such as 90s, 30m or 2h", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command()

@@ -1,0 +1,237 @@
+"""``bench``: one candidate's figures, repeated until they may be believed."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from edgekit.app.bench_subjects import Ready, active_subject, built_subjects
+from edgekit.app.options import DeployOptions
+from edgekit.bench.latency import frames_per_second, summarise
+from edgekit.bench.repeats import Repeats, Tried, is_cool
+from edgekit.bench.soak import soak_of
+from edgekit.bench.validity import MEDIAN_WIDTH, judge
+from edgekit.catalog.settings import settings
+from edgekit.core.bench import Attempt, BenchReport, BenchResult
+from edgekit.core.events import EventSink, Note, StepFinished, StepProgress, StepStarted, ignore
+from edgekit.core.measurement import BenchPlan, Measurement
+from edgekit.core.validity import Reason, Validity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit.core.health import HealthSnapshot
+    from edgekit.device import Device, RunResult
+
+_NS_PER_MS: Final = 1e6
+_COOL_POLL_S: Final = 2.0
+_SLACK_S: Final = 600.0
+_STEP: Final = "bench"
+# Long enough that noise can be told from a slower engine, short enough to wait for.
+_SECONDS: Final = 10.0
+_RUNS: Final = 30
+_BUDGET_S: Final = 120.0
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How candidates are measured.
+
+    Attributes:
+        seconds: at least so long, once for the engine's call and once for the whole way of a
+            frame; ``None``: 10, or a single run where the device is emulated.
+        runs: and at least so many inferences.
+        budget_s: for repeats of a run that is not believed, cool-downs included; ``None``: two
+            minutes, or none where the device is emulated.
+        median_width: widest 95 % interval of the median, as a share of it.
+        soak_s: measure once, for so long, how speed holds out; 0 for no soak.
+    """
+
+    seconds: float | None = None
+    runs: int | None = None
+    budget_s: float | None = None
+    median_width: float = MEDIAN_WIDTH
+    soak_s: float = 0.0
+
+    def plan(self, *, emulated: bool) -> BenchPlan:
+        """How long the runner measures."""
+        if self.soak_s:
+            return BenchPlan(
+                warmup_seconds=0.0,
+                min_runs=1,
+                min_seconds=self.soak_s,
+                max_seconds=2 * self.soak_s,
+                end_to_end=False,
+            )
+        seconds = (0.0 if emulated else _SECONDS) if self.seconds is None else self.seconds
+        return BenchPlan(
+            warmup_runs=0 if emulated else BenchPlan.warmup_runs,
+            warmup_seconds=0.0 if emulated else 1.0,
+            min_runs=self.runs or (1 if emulated else _RUNS),
+            min_seconds=seconds,
+            max_seconds=max(4 * seconds, BenchPlan.max_seconds),
+        )
+
+
+def bench(
+    model: DeployOptions | None,
+    where: DeployOptions,
+    options: BenchOptions,
+    *,
+    emit: EventSink = ignore,
+) -> BenchReport:
+    """Measure candidates one after the other, each until it may be believed.
+
+    Args:
+        model: what to build and send; ``None`` for what is active on the device.
+        where: names device and target, and the images for what is active.
+        options: how.
+        emit: told of each step.
+
+    Raises:
+        UsageError: what was asked for cannot be meant.
+        DeviceError: nothing is active there, or the device was lost.
+        EngineError: nothing could be built, or a runner failed.
+    """
+    from edgekit.report.runs import new_run_id, write_bench
+
+    with ExitStack() as stack:
+        found = (
+            active_subject(where, stack, emit=emit)
+            if model is None
+            else built_subjects(model, stack, emit=emit)
+        )
+        measuring = _Measuring(found.device, options, emit)
+        results = tuple(measuring.result(ready) for ready in found.ready)
+        facts = found.device.facts
+    first = results[0].subject
+    run_id = new_run_id(first.model, first.target)
+    report = BenchReport(run_id, found.name, facts, results, settings().runs_dir / run_id)
+    write_bench(report, asked={**(model or where).as_json(), "bench": asdict(options)})
+    return report
+
+
+class _Measuring:
+    """Measures on one device."""
+
+    def __init__(self, device: "Device", options: BenchOptions, emit: EventSink) -> None:
+        self._device = device
+        self._options = options
+        self._emit = emit
+        self._emulated = device.facts.emulated
+        self._plan = options.plan(emulated=self._emulated)
+        self._before: HealthSnapshot | None = None
+
+    def result(self, ready: Ready) -> BenchResult:
+        """Measure until it is believed, or the budget is used up."""
+        self._before = None
+        self._emit(StepStarted(_STEP, f"Measure {ready.subject}"))
+        try:
+            repeats: Repeats[RunResult] = Repeats(
+                lambda: self._run(ready),
+                self._judged,
+                self._cool,
+                self._budget_s,
+                clock=time.monotonic,
+                sleep=time.sleep,
+            )
+            found = self._summed_up(ready, repeats.tries(self._tell))
+        except BaseException:
+            self._emit(StepFinished(_STEP, "failed", ok=False))
+            raise
+        self._emit(StepFinished(_STEP, "" if found.validity.valid else "not believed"))
+        return found
+
+    @property
+    def _budget_s(self) -> float:
+        if self._options.soak_s:
+            return 0.0  # what it slows down to is the very question
+        asked = self._options.budget_s
+        if asked is None:
+            return 0.0 if self._emulated else _BUDGET_S
+        return asked
+
+    def _run(self, ready: Ready) -> "RunResult":
+        from edgekit.device import RunRequest, Watch
+
+        request = RunRequest(
+            kind="time",
+            frames=ready.frames,
+            plan=self._plan,
+            knobs=ready.subject.knobs,
+            timeout_s=2 * self._plan.max_seconds + _SLACK_S,
+            step=_STEP,
+            watch=Watch(),
+        )
+        run = ready.run(request)
+        if self._before is None:
+            self._before = run.health[0]
+        return run
+
+    def _judged(self, run: "RunResult") -> Validity:
+        before, *during, after = run.health
+        return judge(before, during, after, run.model_ns, median_width=self._options.median_width)
+
+    def _tell(self, validity: Validity) -> None:
+        why = "; ".join(reason.text for reason in validity.reasons)
+        then = "again once it has cooled" if validity.cool_down_helps else "again"
+        self._emit(Note(f"not believed: {why}; measured {then}", warning=True))
+
+    def _cool(self, seconds: float) -> None:
+        """Wait until the device is as cool as before the first run, so long at most."""
+        assert self._before is not None  # noqa: S101 - a run came before
+        end = time.monotonic() + seconds
+        while time.monotonic() + _COOL_POLL_S < end:
+            time.sleep(_COOL_POLL_S)
+            now = self._device.health()
+            if is_cool(now, self._before):
+                return
+            heat = max((zone.temperature_c for zone in now.zones), default=None)
+            told = "cooling down" if heat is None else f"cooling down, {heat:.0f} degrees C"
+            self._emit(StepProgress(_STEP, 0, None, told))
+
+    def _summed_up(self, ready: Ready, tries: "Sequence[Tried[RunResult]]") -> BenchResult:
+        *thrown_away, last = tries
+        run, validity = last.run, last.validity
+        if self._options.soak_s:
+            # Heat is what a soak is to find; only what came from outside spoils it.
+            outside = tuple(one for one in validity.reasons if one.kind in _FROM_OUTSIDE)
+            validity = replace(validity, reasons=outside)
+        if self._emulated:
+            validity = replace(validity, reasons=(*validity.reasons, _EMULATED))
+        soaked = bool(self._options.soak_s)
+        return BenchResult(
+            subject=ready.subject,
+            plan=self._plan,
+            measurement=_measurement(run, emulated=self._emulated),
+            validity=validity,
+            attempts=tuple(
+                Attempt(each.validity, summarise(each.run.model_ns).p50, each.waited_s)
+                for each in thrown_away
+            ),
+            health=run.health,
+            spans_ns=run.spans_ns,
+            soak=soak_of(run.model_ns, run.spans_ns["model"], run.health) if soaked else None,
+        )
+
+
+_FROM_OUTSIDE: Final = frozenset({"disturbed", "swapping", "under-voltage"})
+_EMULATED: Final = Reason(
+    "emulated", "the processor is emulated: its times say nothing of a real one's"
+)
+
+
+def _measurement(run: "RunResult", *, emulated: bool) -> Measurement:
+    return Measurement(
+        model=summarise(run.model_ns),
+        end_to_end=summarise(run.end_to_end_ns) if run.end_to_end_ns else None,
+        fps=None if emulated else frames_per_second(run.model_ns),
+        memory_peak_bytes=run.memory_peak_bytes,
+        load_ms=run.load_ns / _NS_PER_MS if run.load_ns is not None else None,
+        emulated=emulated,
+        samples_ns=run.model_ns,
+        end_to_end_samples_ns=run.end_to_end_ns,
+        versions=tuple(sorted(run.versions.items())),
+        rounds=(len(run.model_ns),),
+        measured_at_s=int(time.time()),
+    )

@@ -1,0 +1,97 @@
+"""``edgekit bench [MODEL]``: figures that one can believe, of one candidate at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekit.cli.options import Amount, Duration, device_options, size_option
+
+_INVALID = 6
+
+
+@click.command()
+@click.argument("model", required=False)
+@device_options
+@click.option("-e", "--engine", default="auto", metavar="A,B", help="Engines; default: all.")
+@click.option(
+    "-p", "--precision", default="fp32", metavar="A,B", show_default=True, help="Precisions."
+)
+@size_option
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Threads of the engine; default: the cores of the fastest cluster.",
+)
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Images to run on; default: the recipe's.",
+)
+@click.option(
+    "--seconds", type=Amount(0, 3600), metavar="S", help="At least S seconds; default 10."
+)
+@click.option("--runs", type=click.IntRange(1, 10_000_000), metavar="N", help="At least N runs.")
+@click.option(
+    "--width",
+    type=Amount(0.1, 100),
+    default=5.0,
+    metavar="PERCENT",
+    show_default=True,
+    help="Widest 95 % interval of the median that is believed.",
+)
+@click.option(
+    "--budget",
+    type=Duration(),
+    metavar="TIME",
+    help="For repeats of what is not believed, cool-downs included; default 2m.",
+)
+@click.option(
+    "--soak",
+    type=Duration(),
+    metavar="TIME",
+    help="Run for so long, such as 10m, and tell how speed, heat and clocks went.",
+)
+def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - click hands over whatever was declared
+    """Measure until the figures may be believed; say so, and exit with 6, where they may not.
+
+    Clocks, heat, throttling, supply, load of others and memory are read on the device before,
+    during and after each run. A run that was disturbed is repeated, after a cool-down where heat
+    was the cause. Without MODEL, what is active on the device is measured.
+    """
+    from edgekit.app.bench import BenchOptions
+    from edgekit.app.bench import bench as run
+    from edgekit.app.options import DeployOptions, parse_engines, parse_precisions, parse_size
+    from edgekit.cli.output import make_output
+    from edgekit.report.bench import bench_lines, bench_table, soak_table
+
+    where = DeployOptions(
+        model=model or "",
+        target=asked["target"],
+        device=asked["device"],
+        engines=parse_engines(asked["engine"]),
+        precisions=parse_precisions(asked["precision"]),
+        size=parse_size(asked["size"]) if asked["size"] else None,
+        threads=asked["threads"],
+        images=asked["images"],
+        accept_new=asked["accept_new"],
+        activate=False,
+        quick=True,
+    )
+    options = BenchOptions(
+        seconds=asked["seconds"],
+        runs=asked["runs"],
+        budget_s=asked["budget"],
+        median_width=asked["width"] / 100,
+        soak_s=asked["soak"] or 0.0,
+    )
+    with make_output(in_json=in_json) as output:
+        report = run(where if model else None, where, options, emit=output.emit)
+        soaks = [soak_table(result.soak) for result in report.results if result.soak]
+        output.result(report.as_json(), *soaks, bench_table(report), *bench_lines(report))
+    return 0 if report.valid else _INVALID
+
+
+COMMAND = bench

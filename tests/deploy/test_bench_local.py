@@ -1,0 +1,94 @@
+"""``bench`` on this machine: what spoils a run is found, and the run's folder holds the proof."""
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.health import HealthSnapshot
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
+
+QUICK = ("--target", "local", "--seconds", "1.5", "--budget", "0.1s")
+NCNN = ("shapes", "--engine", "ncnn", *QUICK)
+
+
+@contextmanager
+def busy_cores(count):
+    """Keep cores busy with somebody else's work."""
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def kinds(result):
+    return {reason["kind"] for reason in result["validity"]["reasons"]}
+
+
+def test_run_beside_other_programs_is_not_believed_and_says_so(edgekit):
+    with busy_cores(2):
+        done = edgekit("bench", *NCNN)
+    assert done.code == 6
+    assert done.result["valid"] is False
+    (result,) = done.result["results"]
+    assert "disturbed" in kinds(result)
+    assert result["fps"] > 0
+    folder = Path(done.result["run_dir"])
+    assert json.loads((folder / "result.json").read_text()) == done.result
+    samples = json.loads((folder / "samples" / "ncnn-fp32.json").read_text())
+    assert len(samples["model_ns"]) == result["latency_ms"]["runs"] >= 30
+    looks = json.loads((folder / "health" / "ncnn-fp32.json").read_text())["snapshots"]
+    seen = [HealthSnapshot.from_json(look) for look in looks]
+    assert len(seen) >= 3
+    # What was timed lies between the first look and the last.
+    began, ended = result["spans_ns"]["model"]
+    assert seen[0].monotonic_ns < began < ended < seen[-1].monotonic_ns
+    assert result["subject"]["inputs"]["images"] == [1, 3, 160, 160]
+
+
+def test_unbelieved_run_is_repeated_within_the_budget(edgekit):
+    with busy_cores(2):
+        done = edgekit("bench", "shapes", "-e", "ncnn", *QUICK[:4], "--budget", "40s")
+    (result,) = done.result["results"]
+    assert result["attempts"]
+    told = [line for line in done.lines if line.get("event") == "note"]
+    assert any("not believed: other programs took" in line["text"] for line in told)
+
+
+def test_what_is_active_is_measured_without_a_model(edgekit, refused):
+    said = refused(3, "bench", *QUICK)
+    assert "nothing is active" in said
+    deployed = edgekit("deploy", "shapes", "--target", "local", "--quick", "-e", "ncnn")
+    assert deployed.code == 0
+    done = edgekit("bench", *QUICK)
+    assert done.code in {0, 6}
+    (result,) = done.result["results"]
+    assert result["subject"]["bundle"] == deployed.result["active"]["current"]
+    assert result["subject"]["model"] == "shapes"
+    assert done.code == (0 if result["validity"]["valid"] else 6)
+
+
+def test_soak_tells_the_course(edgekit):
+    done = edgekit("bench", "shapes", "-e", "ncnn", "--target", "local", "--soak", "8s")
+    (result,) = done.result["results"]
+    soak = result["soak"]
+    assert len(soak["windows"]) >= 4
+    assert soak["windows"][-1]["end_s"] == pytest.approx(8, abs=2)
+    assert soak["sustained_fps"] > 0
+    # This machine tells nothing of heat, so that nothing may be said of it.
+    assert kinds(result) <= {"disturbed", "swapping"}
+
+
+def test_engine_that_cannot_be_is_one_error(refused):
+    said = refused(4, "bench", "shapes", "-e", "rknn", "--target", "local")
+    assert "nothing stands that could be measured" in said
+    said = refused(2, "bench", "shapes", "-e", "nccn", "--target", "local")
+    assert "did you mean ncnn" in said
