@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekit.core.errors import MeasurementInvalidError
+from edgekit.core.power import PowerRecord
 
 _HINT = "measure again on a quiet link"
 
@@ -64,3 +65,29 @@ def clock_offset(trips: Sequence[RoundTrip]) -> ClockOffset:
     there_ns = best.device_received_ns - best.host_sent_ns
     back_ns = best.device_sent_ns - best.host_received_ns
     return ClockOffset((there_ns + back_ns) // 2, (best.delay_ns + 1) // 2, len(trips))
+
+
+def offset_of_run(before: ClockOffset, after: ClockOffset) -> ClockOffset:
+    """Return the offset that holds from one estimate to the other.
+
+    Clocks that run at unlike speeds drift apart meanwhile: halfway, and off by up to half of it.
+    """
+    drift_ns = abs(after.offset_ns - before.offset_ns)
+    return ClockOffset(
+        offset_ns=(before.offset_ns + after.offset_ns) // 2,
+        uncertainty_ns=max(before.uncertainty_ns, after.uncertainty_ns) + (drift_ns + 1) // 2,
+        round_trips=before.round_trips + after.round_trips,
+    )
+
+
+def on_device_clock(
+    record: PowerRecord, offset: ClockOffset, half_reading_ns: int = 0
+) -> tuple[PowerRecord, int]:
+    """Return a record of the host by the device's clock, and how far it may be off.
+
+    Args:
+        record: by the host's monotonic clock.
+        offset: of the two clocks, by stamps of ``time.monotonic_ns`` on the host.
+        half_reading_ns: within which of each reading's moment its value was true.
+    """
+    return record.shifted(offset.offset_ns), offset.uncertainty_ns + half_reading_ns

@@ -10,7 +10,14 @@ from typing import Any, Final
 from edgekit.bench.energy import CounterSamples, Interval, Limits, PowerSamples, Samples
 from edgekit.bench.inference_energy import InferenceEnergy, energy_per_inference
 from edgekit.core.errors import MeasurementInvalidError
-from edgekit.core.power import ENERGY, PowerFault, PowerRecord, RailFacts, RailSeries
+from edgekit.core.power import (
+    ENERGY,
+    HOST_SOURCES,
+    PowerFault,
+    PowerRecord,
+    RailFacts,
+    RailSeries,
+)
 
 _MOST_PERIODS: Final = 5
 """Of the sampler or the sensor, that a gap may last beyond ``Limits.max_gap_s``'s default."""
@@ -46,7 +53,8 @@ class RailEnergy:
         said = [self.energy.statement() if self.energy else f"not told: {self.reason}"]
         said += [f"fault: {fault.words()}" for fault in self.faults]
         if self.cpu_share is not None:
-            said.append(f"sampling took {self.cpu_share:.2%} of one core")
+            where = " of the host" if self.rail.source in HOST_SOURCES else ""
+            said.append(f"sampling took {self.cpu_share:.2%} of one core{where}")
         if self.missed_rounds:
             said.append(f"{self.missed_rounds} rounds missed")
         rail = self.rail

@@ -24,6 +24,8 @@ from edgekit.core.agent_json import (
 POWER: Final = "power_uw"
 ENERGY: Final = "energy_uj"
 SCOPES: Final = ("rail", "board", "wall")
+HOST_SOURCES: Final = ("scpi", "command")
+"""Meters that hang on the host: sampling them costs the device nothing."""
 
 _NS_PER_S: Final = 1e9
 _INT64: Final = 1 << 63

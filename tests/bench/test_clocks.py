@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.bench.clocks import RoundTrip, clock_offset
+from edgekit.bench.clocks import (
+    ClockOffset,
+    RoundTrip,
+    clock_offset,
+    offset_of_run,
+    on_device_clock,
+)
 from edgekit.core.errors import MeasurementInvalidError
+from edgekit.core.power import PowerRecord, RailFacts, RailSeries
 
 DELAYS = st.integers(0, 10**10)
 
@@ -55,3 +62,18 @@ def test_quickest_round_trip_is_believed_and_not_the_mean():
 def test_clock_that_ran_backwards_is_refused(trips):
     with pytest.raises(MeasurementInvalidError):
         clock_offset(trips)
+
+
+def test_clocks_that_drift_apart_are_off_by_half_of_it_at_most():
+    found = offset_of_run(ClockOffset(1000, 50, 4), ClockOffset(1301, 80, 4))
+    assert found == ClockOffset(1150, 80 + 151, 8)
+    assert abs(found.offset_ns - 1000) <= found.uncertainty_ns
+    assert abs(found.offset_ns - 1301) <= found.uncertainty_ns
+
+
+def test_record_of_the_host_is_told_by_the_devices_clock():
+    series = RailSeries(RailFacts("scpi", "meter", "meter", "wall"), (5, 7), (1, 2))
+    record = PowerRecord(10.0, 2, 0, ended_full=False, wall_s=1, cpu_s=0, series=(series,))
+    moved, unsure_ns = on_device_clock(record, ClockOffset(100, 8, 1), half_reading_ns=3)
+    assert moved.series[0].times_ns == (105, 107)
+    assert unsure_ns == 11

@@ -1,0 +1,1 @@
+"""Power meters that hang on the host: by SCPI, or by a command that prints watts."""
