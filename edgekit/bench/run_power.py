@@ -3,6 +3,7 @@
 Where the readings cannot tell, the reason stands in place of a number.
 """
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,13 +18,11 @@ from edgekit.core.power import (
     PowerRecord,
     RailFacts,
     RailSeries,
+    Span,
 )
 
 _MOST_PERIODS: Final = 5
 """Of the sampler or the sensor, that a gap may last beyond ``Limits.max_gap_s``'s default."""
-
-Span = tuple[int, int]
-"""First and last moment, in nanoseconds of the record's clock."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,16 @@ def power_of_run(
     found = []
     for series in record.series:
         energy, reason = None, ""
+        judged_by = limits or _limits(record.rate_hz, series.rail)
         try:
             energy = energy_per_inference(
                 _samples(series),
-                Interval(*idle_before_ns),
+                _seen(series, Interval(*idle_before_ns), judged_by),
                 Interval(*run_ns),
-                Interval(*idle_after_ns),
+                _seen(series, Interval(*idle_after_ns), judged_by),
                 inferences,
                 edge_uncertainty_ns=edge_uncertainty_ns,
-                limits=limits or _limits(record.rate_hz, series.rail),
+                limits=judged_by,
             )
         except MeasurementInvalidError as error:
             reason = _reason(error, record, series)
@@ -151,6 +151,24 @@ def _samples(series: RailSeries) -> Samples:
     if series.rail.quantity == ENERGY:
         return CounterSamples(series.times_ns, series.values, series.rail.range_uj or 0)
     return PowerSamples(series.times_ns, series.values)
+
+
+def _seen(series: RailSeries, idle: Interval, limits: Limits) -> Interval:
+    """Return what was seen of an idle time, from its first reading to its last.
+
+    Of idle a mean is asked for, which needs no reading at either end; but one soon after it.
+    """
+    times_ns = series.times_ns
+    first = bisect.bisect_left(times_ns, idle.start_ns)
+    last = bisect.bisect_right(times_ns, idle.end_ns) - 1
+    if last <= first:
+        return idle
+    most_ns = limits.max_gap_s * 1e9
+    start_ns, end_ns = times_ns[first], times_ns[last]
+    return Interval(
+        start_ns if start_ns - idle.start_ns <= most_ns else idle.start_ns,
+        end_ns if idle.end_ns - end_ns <= most_ns else idle.end_ns,
+    )
 
 
 def _limits(rate_hz: float, rail: RailFacts) -> Limits:

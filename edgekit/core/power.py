@@ -27,6 +27,9 @@ SCOPES: Final = ("rail", "board", "wall")
 HOST_SOURCES: Final = ("scpi", "command")
 """Meters that hang on the host: sampling them costs the device nothing."""
 
+Span = tuple[int, int]
+"""First and last moment, in nanoseconds of one clock."""
+
 _NS_PER_S: Final = 1e9
 _INT64: Final = 1 << 63
 
@@ -173,8 +176,10 @@ class PowerRecord:
         ended_full: whether it stopped for want of room.
         wall_s: how long it sampled.
         cpu_s: processor time of the sampling thread.
-        series: one a rail.
+        series: one a rail; none where there is no sensor.
         unused: sensors that are there and are not read.
+        idle_before_ns: from when to when the device was idle before the run.
+        idle_after_ns: the same, after it.
     """
 
     rate_hz: float
@@ -185,6 +190,8 @@ class PowerRecord:
     cpu_s: float
     series: tuple[RailSeries, ...] = ()
     unused: tuple[UnusedSensor, ...] = ()
+    idle_before_ns: Span | None = None
+    idle_after_ns: Span | None = None
 
     @property
     def cpu_share(self) -> float | None:
@@ -193,13 +200,16 @@ class PowerRecord:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Take what ``device_agent.power.sampler.Sampler.as_json`` returned.
+        """Take what ``device_agent.watch`` wrote of ``device_agent.power.sampler.Sampler``.
 
         Raises:
             AgentError: it is not of that form; names that are not known are passed over, as a
                 newer agent may send them.
         """
         table = as_table(value, "a record of power")
+        unused = tables(table, "refused", UnusedSensor.from_json)
+        if "series" not in table:  # nothing to sample, and so no sampler
+            return cls(0.0, 0, 0, ended_full=False, wall_s=0.0, cpu_s=0.0, unused=unused)
         ended_full = table.get("ended_full", False)
         if not isinstance(ended_full, bool):
             raise wrong("ended_full", ended_full, "true or false")
@@ -211,7 +221,9 @@ class PowerRecord:
             wall_s=needed(number(table, "wall_s", least=0), "wall_s"),
             cpu_s=needed(number(table, "cpu_s", least=0), "cpu_s"),
             series=tables(table, "series", RailSeries.from_json),
-            unused=tables(table, "unused", UnusedSensor.from_json),
+            unused=unused,
+            idle_before_ns=_span(table, "idle_before_ns"),
+            idle_after_ns=_span(table, "idle_after_ns"),
         )
 
     def as_json(self) -> Mapping[str, Any]:
@@ -225,12 +237,32 @@ class PowerRecord:
             "cpu_s": self.cpu_s,
             "cpu_share": self.cpu_share,
             "series": [_series_json(series) for series in self.series],
-            "unused": [vars(sensor) for sensor in self.unused],
+            "refused": [vars(sensor) for sensor in self.unused],
+            "idle_before_ns": self.idle_before_ns and list(self.idle_before_ns),
+            "idle_after_ns": self.idle_after_ns and list(self.idle_after_ns),
         }
 
     def shifted(self, offset_ns: int) -> "PowerRecord":
         """Return the same record by a clock that is ``offset_ns`` ahead."""
-        return replace(self, series=tuple(_shifted(series, offset_ns) for series in self.series))
+        return replace(
+            self,
+            series=tuple(_shifted(series, offset_ns) for series in self.series),
+            idle_before_ns=_moved(self.idle_before_ns, offset_ns),
+            idle_after_ns=_moved(self.idle_after_ns, offset_ns),
+        )
+
+
+def _span(table: Table, name: str) -> Span | None:
+    if table.get(name) is None:
+        return None
+    span = wholes(table, name)
+    if len(span) != 2:  # noqa: PLR2004 - its two ends
+        raise wrong(name, span, "two moments")
+    return span
+
+
+def _moved(span: Span | None, offset_ns: int) -> Span | None:
+    return None if span is None else (span[0] + offset_ns, span[1] + offset_ns)
 
 
 def _times_ns(table: Table) -> tuple[int, ...]:

@@ -115,6 +115,16 @@ def test_run_that_makes_no_sense_is_a_reason_too(run_ns, inferences):
     assert vin.reason
 
 
+def test_idle_is_told_from_its_first_reading_to_its_last():
+    before, after = (1, 10 * S), (32 * S, 42 * S + 1)  # no reading at either end
+    (vin,) = power_of_run(record(rail()), RUN, 400, before, after)
+    assert vin.energy.before.seconds == pytest.approx(9.98, abs=1e-6)
+    assert vin.energy.idle_w == pytest.approx(3.0, rel=0.01)
+    late = RailSeries(rail().rail, TIMES[100:], rail().values[100:])
+    (vin,) = power_of_run(record(late), RUN, 400, before, after)
+    assert "begin 1e+03 ms inside" in vin.reason
+
+
 def test_sampler_that_ran_full_is_named():
     short = rail()
     short = RailSeries(short.rail, TIMES[:900], short.values[:900])

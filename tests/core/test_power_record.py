@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from device_agent.power.rail import Rail
 from device_agent.power.sampler import Sampler
 from edgekit.core.errors import AgentError
-from edgekit.core.power import PowerFault, PowerRecord
+from edgekit.core.power import PowerFault, PowerRecord, UnusedSensor
 
 RAIL = {
     "source": "hwmon", "sensor": "ina226 1-0040", "label": "VIN", "scope": "rail",
@@ -27,7 +27,7 @@ RECORD = {
 FAULT = {"count": 2, "first_ns": 0, "last_ns": 1_500_000_000, "detail": "EIO"}
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-keys = st.sampled_from([*RECORD, *SERIES, *RAIL, *FAULT, "unused"])
+keys = st.sampled_from([*RECORD, *SERIES, *RAIL, *FAULT, "refused"])
 values = st.recursive(
     leaves,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6),
@@ -46,7 +46,7 @@ def outcome(value):
 @given(values)
 def test_any_json_is_a_record_or_an_agent_error(value):
     found = outcome(value)
-    assert found == "protocol" or found.rate_hz > 0
+    assert found == "protocol" or found.rate_hz > 0 or not found.series
 
 
 @st.composite
@@ -101,9 +101,27 @@ def test_record_of_a_real_sampler_is_read_back_whole(tmp_path):
 def test_record_moves_to_another_clock_with_its_faults():
     record = PowerRecord.from_json({**RECORD, "series": [{**SERIES, "faults": {"garbage": FAULT}}]})
     (series,) = record.shifted(-1000).series
+    assert record.shifted(-1000).idle_before_ns is None
     assert series.times_ns == (-900, -890, -870)
     assert series.values == (1, 2, 3)
     assert (series.faults[0].first_ns, series.faults[0].last_ns) == (-1000, 1_499_999_000)
+
+
+def test_board_without_a_sensor_is_a_record_without_series():
+    refused = {"source": "rapl", "sensor": "intel-rapl:0", "reason": "Permission denied"}
+    record = PowerRecord.from_json({"refused": [refused]})
+    assert (record.series, record.cpu_share) == ((), None)
+    assert record.unused == (UnusedSensor(**refused),)
+    assert PowerRecord.from_json({}).unused == ()
+
+
+def test_idle_times_are_part_of_a_record_and_move_with_it():
+    record = PowerRecord.from_json(
+        {**RECORD, "idle_before_ns": [1, 50], "idle_after_ns": [200, 300]}
+    )
+    assert (record.idle_before_ns, record.idle_after_ns) == ((1, 50), (200, 300))
+    assert PowerRecord.from_json(record.as_json()) == record
+    assert record.shifted(5).idle_before_ns == (6, 55)
 
 
 def test_fault_in_words_tells_how_often_and_over_how_long():
@@ -140,7 +158,9 @@ def series(**other):
         (series(rail={**RAIL, "quantity": "energy_uj"}), "range_uj"),
         (series(rail={**RAIL, "label": None}), "label"),
         (series(faults={"garbage": {**FAULT, "count": 0}}), "count"),
-        ({**RECORD, "unused": [{"source": "rapl"}]}, "sensor"),
+        ({**RECORD, "refused": [{"source": "rapl"}]}, "sensor"),
+        ({**RECORD, "idle_before_ns": [1]}, "two moments"),
+        ({**RECORD, "idle_after_ns": 5}, "idle_after_ns"),
     ],
 )
 def test_fault_is_named(table, named):
