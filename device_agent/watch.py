@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Dict, List, Optional, Type
 
-    from device_agent.power.sampler import Sampler
     from device_agent.probe import Roots
     from device_agent.server import Answer, Call
 
@@ -109,25 +108,22 @@ class _Power:
         from device_agent.power.sources import find_rails
 
         self._rails, self._refused = find_rails(roots.sys, scopes)
-        self._sampler: "Optional[Sampler]" = None
-        if self._rails:
-            self._sampler = Sampler(self._rails, rate_hz)
+        self._sampler = Sampler(self._rails, rate_hz)
         self._spans: "Dict[str, List[int]]" = {}
 
     def idle(self, name: str, seconds: float) -> None:
-        if self._sampler is None or not seconds:
+        if not (self._rails and seconds):
             return
         began = _now_ns()
         self._sampler.run(seconds)
         self._spans[name] = [began, _now_ns()]
 
     def start(self) -> None:
-        if self._sampler is not None:
+        if self._rails:
             self._sampler.start()
 
     def stop(self) -> None:
-        if self._sampler is not None:
-            self._sampler.stop()
+        self._sampler.stop()
 
     def close(self) -> None:
         self.stop()
@@ -135,10 +131,9 @@ class _Power:
             rail.close()
 
     def as_json(self) -> "Dict[str, Any]":
-        table: "Dict[str, Any]" = {"refused": [each.as_json() for each in self._refused]}
+        table = self._sampler.as_json()
+        table["unused"] = [each.as_json() for each in self._refused]
         table.update(self._spans)
-        if self._sampler is not None:
-            table.update(self._sampler.as_json())
         return table
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgekit.app.bench_subjects import Ready, active_subject, built_subjects
 from edgekit.app.options import DeployOptions
+from edgekit.app.power import power_figures
 from edgekit.bench.latency import frames_per_second, summarise
 from edgekit.bench.repeats import Repeats, Tried, is_cool
 from edgekit.bench.soak import soak_of
@@ -45,6 +46,8 @@ class BenchOptions:
             minutes, or none where the device is emulated.
         median_width: widest 95 % interval of the median, as a share of it.
         soak_s: measure once, for so long, how speed holds out; 0 for no soak.
+        power_hz: readings of power each second; 0 to read none.
+        idle_s: how long power is read before and after each run.
     """
 
     seconds: float | None = None
@@ -52,6 +55,8 @@ class BenchOptions:
     budget_s: float | None = None
     median_width: float = MEDIAN_WIDTH
     soak_s: float = 0.0
+    power_hz: float = 100.0
+    idle_s: float = 3.0
 
     def plan(self, *, emulated: bool) -> BenchPlan:
         """How long the runner measures."""
@@ -161,7 +166,7 @@ class _Measuring:
             knobs=ready.subject.knobs,
             timeout_s=2 * self._plan.max_seconds + _SLACK_S,
             step=_STEP,
-            watch=Watch(),
+            watch=Watch(power_hz=self._options.power_hz, idle_s=self._options.idle_s),
         )
         run = ready.run(request)
         if self._before is None:
@@ -212,6 +217,7 @@ class _Measuring:
             health=run.health,
             spans_ns=run.spans_ns,
             soak=soak_of(run.model_ns, run.spans_ns["model"], run.health) if soaked else None,
+            power=power_figures(run) if self._options.power_hz else None,
         )
 
 

@@ -105,6 +105,30 @@ class Soak:
 
 
 @dataclass(frozen=True)
+class PowerFigures:
+    """What a run took, of the rail or rails that stand for the device.
+
+    Attributes:
+        name: ``board``, ``wall``, ``sum of rails`` or ``no sensor``.
+        j_per_inference, above_idle_j_per_inference, mean_w: ``None`` where they cannot be told.
+        words: all there is to say: scope, sensors, rate, uncertainty, the sampler's own cost, or
+            why nothing can be told.
+        details: the same of every rail, under names that carry their units.
+    """
+
+    name: str
+    j_per_inference: float | None
+    above_idle_j_per_inference: float | None
+    mean_w: float | None
+    words: tuple[str, ...]
+    details: Mapping[str, Any]
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The figures under the names that scripts rely on."""
+        return {**asdict(self), "words": list(self.words), "details": dict(self.details)}
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """The run that counts, believed or not, and those before it.
 
@@ -114,6 +138,7 @@ class BenchResult:
         health: the device's state before, during and after it.
         spans_ns: when ``model`` and ``end_to_end`` began and ended by the device's clock.
         soak: of a long run.
+        power: of the engine's calls; ``None`` where it was not asked for.
     """
 
     subject: Subject
@@ -124,6 +149,7 @@ class BenchResult:
     health: tuple[HealthSnapshot, ...]
     spans_ns: Mapping[str, tuple[int, int]]
     soak: Soak | None = None
+    power: PowerFigures | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """The result under the names that scripts rely on; samples and health stand apart."""
@@ -142,6 +168,7 @@ class BenchResult:
             "attempts": [attempt.as_json() for attempt in self.attempts],
             "spans_ns": {name: list(span) for name, span in self.spans_ns.items()},
             "soak": self.soak.as_json() if self.soak else None,
+            "power": self.power.as_json() if self.power else None,
         }
 
 

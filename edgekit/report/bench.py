@@ -17,6 +17,8 @@ _COLUMNS = (
     Column("end-to-end ms", numeric=True),
     Column("MHz", numeric=True),
     Column("max °C", numeric=True),
+    Column("W", numeric=True),
+    Column("J/inference", numeric=True),
 )
 _SOAK_COLUMNS = (
     Column("from s", numeric=True),
@@ -85,7 +87,17 @@ def _row(result: BenchResult) -> tuple[str, ...]:
         _number(whole.p50 if whole and shown else None, 2),
         _number(max(clocks, default=0) / _KHZ_PER_MHZ or None, 0),
         _number(max(heat, default=None), 0),
+        *_power(result),
     )
+
+
+def _power(result: BenchResult) -> tuple[str, str]:
+    power = result.power
+    if power is None:
+        return _NONE, _NONE
+    if power.j_per_inference is None:
+        return power.name, _NONE
+    return _number(power.mean_w, 2), f"{power.j_per_inference:.4g}"
 
 
 def _remarks(result: BenchResult) -> Iterator[str]:
@@ -97,6 +109,8 @@ def _remarks(result: BenchResult) -> Iterator[str]:
         yield f"{subject}: not believed: {reason.text}"
     if result.validity.not_judged:
         yield f"{subject}: not judged: {'; '.join(_gathered(result.validity.not_judged))}"
+    for words in result.power.words if result.power else ():
+        yield f"{subject}: {words}"
     if result.soak is not None:
         yield f"{subject}: {soak_line(result.soak)}"
 

@@ -41,13 +41,13 @@ def test_watched_run_is_seen_before_during_and_after(device, workshop):
     assert own_s[-1] < seen[-1].load.busy_s
 
 
-def test_power_that_is_asked_for_comes_with_what_was_refused(device, workshop):
+def test_power_that_is_asked_for_comes_with_what_is_not_used(device, workshop):
     bundle = workshop.bundle()
     deliver(device, bundle)
     watch = Watch(power_hz=50, idle_s=0.1)
     result = device.run(bundle.identity, RunRequest("infer", (), watch=watch))
     assert result.power is not None
-    assert isinstance(result.power["refused"], list)
+    assert isinstance(result.power["unused"], list)
 
 
 def test_watch_that_cannot_be_is_refused(device, workshop):

@@ -54,6 +54,22 @@ _INVALID = 6
     metavar="TIME",
     help="Run for so long, such as 10m, and tell how speed, heat and clocks went.",
 )
+@click.option(
+    "--power-hz",
+    type=Amount(0, 1000),
+    default=100.0,
+    show_default=True,
+    metavar="HZ",
+    help="Readings of the device's power sensors; 0 for none.",
+)
+@click.option(
+    "--idle",
+    type=Amount(1, 600),
+    default=3.0,
+    show_default=True,
+    metavar="S",
+    help="Read power so long before and after each run, where there is a sensor.",
+)
 def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - click hands over whatever was declared
     """Measure until the figures may be believed; say so, and exit with 6, where they may not.
 
@@ -86,6 +102,8 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
         budget_s=asked["budget"],
         median_width=asked["width"] / 100,
         soak_s=asked["soak"] or 0.0,
+        power_hz=asked["power_hz"],
+        idle_s=asked["idle"],
     )
     with make_output(in_json=in_json) as output:
         report = run(where if model else None, where, options, emit=output.emit)
