@@ -132,7 +132,7 @@ class _Power:
 
     def as_json(self) -> "Dict[str, Any]":
         table = self._sampler.as_json()
-        table["unused"] = [each.as_json() for each in self._refused]
+        table["refused"] = [each.as_json() for each in self._refused]
         table.update(self._spans)
         return table
 

@@ -1,6 +1,6 @@
 """From a watched run's readings of power to what an inference took."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edgekit.bench.board_energy import board_energy
 from edgekit.bench.run_power import RailEnergy, power_of_run
@@ -10,6 +10,9 @@ from edgekit.core.power import PowerRecord
 if TYPE_CHECKING:
     from edgekit.device import RunResult
 
+# Without a look at idle nothing above it can be told, and power_of_run says so.
+_NOTHING: Final = (0, 0)
+
 
 def power_figures(run: "RunResult") -> PowerFigures:
     """Tell what an inference took, or why that cannot be told.
@@ -17,13 +20,16 @@ def power_figures(run: "RunResult") -> PowerFigures:
     Raises:
         AgentError: the device's answer is not of the form that it should be.
     """
-    table = run.power or {}
-    record = PowerRecord.from_json(table)
+    record = PowerRecord.from_json(run.power)
     rails: tuple[RailEnergy, ...] = ()
     if record.series:
-        spans = (table.get("idle_before_ns"), table.get("idle_after_ns"))
-        before, after = (_span(span) for span in spans)
-        rails = power_of_run(record, run.spans_ns["model"], len(run.model_ns), before, after)
+        rails = power_of_run(
+            record,
+            run.spans_ns["model"],
+            len(run.model_ns),
+            record.idle_before_ns or _NOTHING,
+            record.idle_after_ns or _NOTHING,
+        )
     whole = board_energy(rails, record.unused)
     energy = whole.energy
     return PowerFigures(
@@ -34,11 +40,3 @@ def power_figures(run: "RunResult") -> PowerFigures:
         words=(whole.words(), *(rail.words() for rail in rails)),
         details={"stands_for_device": whole.as_json(), "rails": [rail.as_json() for rail in rails]},
     )
-
-
-def _span(value: object) -> tuple[int, int]:
-    match value:
-        case [int(began), int(ended)]:
-            return began, ended
-    # Without a look at idle nothing above it can be told; power_of_run says so.
-    return 0, 0

@@ -125,7 +125,7 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     assert ended["exit_status"] == 0, ended
     health = json.loads(talk.ask("get", {"job": ended["job"], "path": "health.json"}))
     assert len(health["snapshots"]) >= 2
-    assert "unused" in json.loads(talk.ask("get", {"job": ended["job"], "path": "power.json"}))
+    assert "refused" in json.loads(talk.ask("get", {"job": ended["job"], "path": "power.json"}))
     result = json.loads(talk.ask("get", {"job": ended["job"], "path": "result.json"}))
     assert result["word"] == "there"
     assert result["python"].startswith(version + ".")

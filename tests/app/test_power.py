@@ -36,7 +36,7 @@ def run(power):
 def record(*rails, **more):
     return {
         "rate_hz": 100, "rounds": 1600, "missed_rounds": 0, "wall_s": 16.0, "cpu_s": 0.1,
-        "series": list(rails), "unused": [], **more,
+        "series": list(rails), "refused": [], **more,
     }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_without_a_look_at_idle_nothing_is_told():
 
 def test_without_a_sensor_it_is_said_what_to_attach():
     unused = [{"source": "rapl", "sensor": "intel-rapl:0", "reason": "energy_uj: root's"}]
-    found = power_figures(run(record(unused=unused)))
+    found = power_figures(run(record(refused=unused)))
     assert found.name == "no sensor"
     assert found.j_per_inference is None
     assert "INA226" in found.words[0]

@@ -47,7 +47,7 @@ def test_power_that_is_asked_for_comes_with_what_is_not_used(device, workshop):
     watch = Watch(power_hz=50, idle_s=0.1)
     result = device.run(bundle.identity, RunRequest("infer", (), watch=watch))
     assert result.power is not None
-    assert isinstance(result.power["unused"], list)
+    assert isinstance(result.power["refused"], list)
 
 
 def test_watch_that_cannot_be_is_refused(device, workshop):
