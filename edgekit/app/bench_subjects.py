@@ -116,6 +116,7 @@ def _ready(arena: Arena, lane: Lane) -> Ready:
         target=arena.target.name,
         model_sha256=model.onnx.sha256,
         inputs=tuple((spec.name, tuple(spec.shape)) for spec in model.inputs),
+        rewrites=lane.candidate.rewrites,
     )
     hashes = tuple(frame.sha256 for frame in arena.frames)
     return Ready(subject, hashes, lambda asked: run_entry(arena, entry, asked, arena.emit))

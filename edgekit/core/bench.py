@@ -23,6 +23,7 @@ class Subject:
         model_sha256: of the model as it was prepared; ``None`` where the device alone knew what
             it runs.
         inputs: each input's name and shape; empty likewise.
+        rewrites: lossless rewrites of the graph that it was built from; empty likewise.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Subject:
     target: str
     model_sha256: str | None = None
     inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    rewrites: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.model} {self.engine} {self.precision}"
