@@ -9,7 +9,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
 POWER = "power_uw"
 ENERGY = "energy_uj"
@@ -23,7 +23,8 @@ class ReadingError(Exception):
     """A reading that is none.
 
     Attributes:
-        kind: ``vanished``, ``unreadable``, ``garbage``, ``negative`` or ``not-discharging``.
+        kind: ``vanished``, ``unreadable``, ``timeout``, ``garbage``, ``negative`` or
+            ``not-discharging``.
     """
 
     def __init__(self, kind: str, detail: str) -> None:
@@ -31,11 +32,15 @@ class ReadingError(Exception):
         self.kind = kind
 
 
+def _never() -> "Optional[Rail]":
+    return None
+
+
 class Rail:
     """What a sensor tells of one rail.
 
     Attributes:
-        source: ``hwmon``, ``iio``, ``power_supply`` or ``rapl``.
+        source: ``hwmon``, ``iio``, ``power_supply``, ``rapl`` or ``pmic``.
         sensor: chip and address, or the supply's name; the same after every boot.
         label: the rail's name.
         scope: ``board`` for all that the board draws, ``wall`` for its supply's losses too,
@@ -43,6 +48,8 @@ class Rail:
         quantity: ``POWER`` or ``ENERGY``, the counter of which starts again at ``range_uj``.
         within: the label of another rail that this one's power is already part of.
         update_interval_ns: how often the sensor has a new value, where it tells.
+        most_hz: how often it may be read, where that costs much.
+        find_again: looks for this rail where it stands now, after its driver came back.
     """
 
     def __init__(self, source: str, sensor: str, label: str, scope: str = "rail") -> None:
@@ -54,6 +61,8 @@ class Rail:
         self.range_uj: "Optional[int]" = None
         self.within: "Optional[str]" = None
         self.update_interval_ns: "Optional[int]" = None
+        self.most_hz: "Optional[float]" = None
+        self.find_again: "Callable[[], Optional[Rail]]" = _never
         self._largest = _MOST_UW
         self._paths: "List[str]" = []
         self._numbers: "List[int]" = []
@@ -95,6 +104,26 @@ class Rail:
         except OSError:
             self.close()
             raise
+
+    def revive(self) -> bool:
+        """Take the files of the same rail where it stands now; ``False`` where it is gone."""
+        found = self.find_again()
+        if found is None:
+            return False
+        try:
+            found.open()
+            found.read()
+        except (OSError, ReadingError):
+            found.close()
+            return False
+        self.close()
+        for name in ("_paths", "_numbers", "_status_path", "_status"):
+            setattr(self, name, getattr(found, name))
+        return True
+
+    def cost_cpu_s(self) -> float:
+        """Return processor time of others that reading took."""
+        return 0.0
 
     def close(self) -> None:
         """Close the files."""
@@ -144,6 +173,7 @@ class Rail:
             "range_uj": self.range_uj,
             "within": self.within,
             "update_interval_ns": self.update_interval_ns,
+            "most_hz": self.most_hz,
         }
 
 

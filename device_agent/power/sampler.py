@@ -4,6 +4,7 @@ The clock is ``CLOCK_MONOTONIC``, the one that ``time.perf_counter`` of a runner
 """
 
 import array
+import math
 import threading
 import time
 
@@ -26,6 +27,7 @@ MOST_SAMPLES = 1 << 20
 """Of one rail: 16 bytes each, nearly three hours at 100 Hz."""
 
 _LONGEST_SLEEP_S = 0.5  # until it is noticed that it is to stop
+_LOOK_AGAIN_NS = 1000000000
 
 
 class Series:
@@ -36,9 +38,13 @@ class Series:
         self.times_ns = array.array("q")
         self.values = array.array("q")
         self.faults: "Dict[str, Dict[str, Any]]" = {}
+        self._looked_ns = 0
 
     def fault(self, kind: str, detail: str, now_ns: int) -> None:
-        """Take down a reading that is none."""
+        """Take down a reading that is none; look for a sensor that is gone, now and then."""
+        if kind == "vanished" and now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
+            self._looked_ns = now_ns
+            self.rail.revive()
         known = self.faults.setdefault(
             kind, {"count": 0, "first_ns": now_ns, "last_ns": now_ns, "detail": detail}
         )
@@ -79,7 +85,8 @@ class Sampler:
         if not rate_hz > 0:
             raise ValueError(f"{rate_hz} Hz is no rate")
         self.series = [Series(rail) for rail in rails]
-        self._rate_hz = rate_hz
+        limits = [rail.most_hz for rail in rails if rail.most_hz is not None]
+        self._rate_hz = min([rate_hz, *limits]) if len(limits) == len(rails) else rate_hz
         self._most_samples = most_samples
         self._stopped = False
         self._thread: "Optional[threading.Thread]" = None
@@ -111,13 +118,10 @@ class Sampler:
         began = due = now = time.monotonic()
         period = 1 / self._rate_hz
         end = float("inf") if seconds is None else began + seconds
-        takers = [
-            (series.rail.read, series.times_ns.append, series.values.append, series.fault)
-            for series in self.series
-        ]
+        rounds = self._kinds_of_round()
         while now < end and not (self._stopped or self._rounds == self._most_samples):
+            now = _take(rounds[self._rounds % len(rounds)], now)
             self._rounds += 1
-            now = _take(takers, now)
             due += period
             if now > due:
                 late = int((now - due) / period) + 1
@@ -126,6 +130,18 @@ class Sampler:
             now = self._sleep(min(due, end), now)
         self._cpu_s += _thread_cpu_s() - began_cpu
         self._wall_s += now - began
+
+    def _kinds_of_round(self) -> "List[List[Taker]]":
+        # Rails that cost much are read in the first of so many rounds.
+        limits = [each.rail.most_hz for each in self.series if each.rail.most_hz is not None]
+        rounds = math.ceil(self._rate_hz / min(limits)) if limits else 1
+        every, cheap = [], []  # type: List[Taker], List[Taker]
+        for each in self.series:
+            taker = (each.rail.read, each.times_ns.append, each.values.append, each.fault)
+            every.append(taker)
+            if each.rail.most_hz is None:
+                cheap.append(taker)
+        return [every] + [cheap] * (rounds - 1)
 
     def _sleep(self, due: float, now: float) -> float:
         while due - now > _LONGEST_SLEEP_S and not self._stopped:
@@ -137,14 +153,15 @@ class Sampler:
 
     def as_json(self) -> "Dict[str, Any]":
         """Return the readings, and what it cost to get them."""
+        cpu_s = self._cpu_s + sum(series.rail.cost_cpu_s() for series in self.series)
         return {
             "rate_hz": self._rate_hz,
             "rounds": self._rounds,
             "missed_rounds": self._missed,
             "ended_full": self._rounds == self._most_samples,
             "wall_s": self._wall_s,
-            "cpu_s": self._cpu_s,
-            "cpu_share": self._cpu_s / self._wall_s if self._wall_s else None,
+            "cpu_s": cpu_s,
+            "cpu_share": cpu_s / self._wall_s if self._wall_s else None,
             "series": [series.as_json() for series in self.series],
         }
 

@@ -2,14 +2,16 @@
 
 import os
 
-from device_agent.power import hwmon, iio, power_supply, rapl
+from device_agent.power import hwmon, iio, pmic, power_supply, rapl
 from device_agent.power.rail import Rail, ReadingError, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Optional
+    from typing import Callable, Dict, Optional
 
     from device_agent.power.rail import Found
+
+    Find = Callable[[str], Found]
 
 
 def find_rails(sys_root: str = "/sys", scopes: "Optional[Dict[str, str]]" = None) -> "Found":
@@ -21,8 +23,8 @@ def find_rails(sys_root: str = "/sys", scopes: "Optional[Dict[str, str]]" = None
             know which wire it was put into.
     """
     rails, refused = [], []
-    for source in (hwmon, iio, power_supply, rapl):
-        found, not_used = source.find(sys_root)
+    for find in (hwmon.find, iio.find, power_supply.find, rapl.find, pmic.find):
+        found, not_used = find(sys_root)
         refused += not_used
         for rail in found:
             rail.scope = (scopes or {}).get(rail.label, rail.scope)
@@ -31,8 +33,20 @@ def find_rails(sys_root: str = "/sys", scopes: "Optional[Dict[str, str]]" = None
                 rail.close()
                 refused.append(Refused(rail.source, f"{rail.sensor} {rail.label}", reason))
             else:
+                rail.find_again = _again(find, sys_root, rail)
                 rails.append(rail)
     return rails, refused
+
+
+def _again(find: "Find", sys_root: str, rail: Rail) -> "Callable[[], Optional[Rail]]":
+    # By what stays the same: hwmon's number is another one after each load of the driver.
+    def look() -> "Optional[Rail]":
+        for other in find(sys_root)[0]:
+            if (other.sensor, other.label) == (rail.sensor, rail.label):
+                return other
+        return None
+
+    return look
 
 
 def _why_not(rail: Rail) -> str:

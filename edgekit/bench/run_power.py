@@ -54,6 +54,11 @@ class RailEnergy:
         if self.cpu_share is not None:
             where = " of the host" if self.rail.source in HOST_SOURCES else ""
             said.append(f"sampling took {self.cpu_share:.2%} of one core{where}")
+        if self.rail.most_hz is not None:
+            said.append(
+                f"read {self.rail.most_hz:g} times a second at most, as each reading disturbs what "
+                "is measured: take speed from a run without it"
+            )
         if self.missed_rounds:
             said.append(f"{self.missed_rounds} rounds missed")
         rail = self.rail
@@ -113,7 +118,7 @@ def power_of_run(
                 rail=series.rail,
                 energy=energy,
                 reason=reason,
-                rate_hz=record.rate_hz,
+                rate_hz=_rate_hz(record.rate_hz, series.rail),
                 cpu_share=record.cpu_share,
                 missed_rounds=record.missed_rounds,
                 faults=series.faults,
@@ -173,8 +178,12 @@ def _seen(series: RailSeries, idle: Interval, limits: Limits) -> Interval:
 
 def _limits(rate_hz: float, rail: RailFacts) -> Limits:
     # A meter of one reading a second leaves gaps of a second, and says so by its rate.
-    period_s = max(1 / rate_hz, (rail.update_interval_ns or 0) / 1e9)
+    period_s = max(1 / _rate_hz(rate_hz, rail), (rail.update_interval_ns or 0) / 1e9)
     return Limits(max_gap_s=max(Limits.max_gap_s, _MOST_PERIODS * period_s))
+
+
+def _rate_hz(asked_hz: float, rail: RailFacts) -> float:
+    return min(asked_hz, rail.most_hz or asked_hz)
 
 
 def _reason(error: MeasurementInvalidError, record: PowerRecord, series: RailSeries) -> str:

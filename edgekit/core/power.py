@@ -48,6 +48,7 @@ class RailFacts:
         quantity: ``POWER``, or ``ENERGY`` of a counter that starts again at ``range_uj``.
         within: the label of another rail that this one's power is already part of.
         update_interval_ns: how often the sensor has a new value, where it tells.
+        most_hz: how often it may be read, where reading it disturbs what is measured.
     """
 
     source: str
@@ -58,6 +59,7 @@ class RailFacts:
     range_uj: int | None = None
     within: str | None = None
     update_interval_ns: int | None = None
+    most_hz: float | None = None
 
     @classmethod
     def from_json(cls, table: Table) -> Self:
@@ -71,6 +73,7 @@ class RailFacts:
             range_uj=whole(table, "range_uj", least=1),
             within=text(table, "within"),
             update_interval_ns=whole(table, "update_interval_ns"),
+            most_hz=number(table, "most_hz", least=1e-6),
         )
         if facts.scope not in SCOPES:
             raise wrong("scope", facts.scope, f"one of {', '.join(SCOPES)}")

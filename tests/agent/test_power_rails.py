@@ -58,6 +58,15 @@ def told(rails):
             ],
         ),
         (
+            "xavier-nx",
+            "hwmon",
+            [
+                ("ina3221 7-0040", "VDD_CPU_GPU_CV", "rail", 4976 * 96),
+                ("ina3221 7-0040", "VDD_IN", "board", 4976 * 688),
+                ("ina3221 7-0040", "VDD_SOC", "rail", 4968 * 216),
+            ],
+        ),
+        (
             "agx-orin",
             "hwmon",
             [
@@ -78,6 +87,7 @@ def told(rails):
             [("sbs-9-000b", "sbs-9-000b", "board", 7854 * 512)],
         ),
         ("rk3399-pinebook-pro", "power_supply", []),
+        ("rk3566", "power_supply", []),
     ],
 )
 def test_rails_of_a_board_are_found_by_name(found, board, source, rails):
@@ -127,6 +137,7 @@ def test_owner_says_what_an_added_monitor_covers(found):
         "range_uj": None,
         "within": None,
         "update_interval_ns": None,
+        "most_hz": None,
     }
 
 

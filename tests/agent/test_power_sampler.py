@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from sysfs_trees import unfold
 
+from device_agent.power import sampler as sampler_module
 from device_agent.power.rail import Rail
 from device_agent.power.sampler import Sampler
 from device_agent.power.sources import find_rails
@@ -149,6 +151,94 @@ def test_sensor_that_vanishes_in_mid_run_is_told_and_the_other_goes_on(rail, tmp
     assert vanished["faults"]["vanished"]["count"] == sampler.as_json()["rounds"] - kept
     assert len(other["values"]) == sampler.as_json()["rounds"]
     assert other["faults"] == {}
+
+
+@pytest.fixture
+def mortal_chip(tmp_path):
+    """A monitor whose files read ESRCH once ``end`` was called, as of a driver that is unloaded."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    chip = tmp_path / "sys/class/hwmon/hwmon1"
+    chip.mkdir(parents=True)
+    (tmp_path / "sys/devices/1-0041").mkdir(parents=True)
+    (chip / "device").symlink_to("../../../devices/1-0041")
+    (chip / "name").write_text("ina226\n")
+    (chip / "power1_input").symlink_to(f"/proc/{child.pid}/oom_score")
+    rails, _ = find_rails(str(tmp_path / "sys"))
+    assert [rail.sensor for rail in rails] == ["ina226 1-0041"]
+
+    def end():
+        if child.poll() is None:
+            child.communicate(b"\n")
+        shutil.rmtree(chip, ignore_errors=True)
+
+    yield rails, end, chip
+    end()
+    for rail in rails:
+        rail.close()
+
+
+def loaded_again(chip, number, text="6250000\n", address="1-0041"):
+    """Let the driver come back under another number."""
+    again = chip.parent / f"hwmon{number}"
+    again.mkdir()
+    (again.parents[2] / f"devices/{address}").mkdir(exist_ok=True)
+    (again / "device").symlink_to(f"../../../devices/{address}")
+    (again / "name").write_text("ina226\n")
+    (again / "power1_input").write_text(text)
+    return again
+
+
+def test_sensor_that_comes_back_under_another_number_is_read_again(mortal_chip, monkeypatch):
+    monkeypatch.setattr(sampler_module, "_LOOK_AGAIN_NS", 0)
+    rails, end, chip = mortal_chip
+    sampler = Sampler(rails, rate_hz=200)
+    sampler.run(seconds=0.03)
+    end()
+    loaded_again(chip, 1, "1000000\n", "1-0044")  # its old number is another's now
+    sampler.run(seconds=0.03)
+    loaded_again(chip, 7)
+    sampler.run(seconds=0.03)
+    series = series_of(sampler)
+    fault = series["faults"]["vanished"]
+    before, after = [], []
+    for time_ns, value in zip(times_ns(series), series["values"], strict=True):
+        (before if time_ns < fault["first_ns"] else after).append(value)
+    assert 1_000_000 not in before + after
+    assert after
+    assert set(after) == {6_250_000}
+    # The gap stays a gap: nothing stands where there was no reading.
+    assert all(not fault["first_ns"] < time_ns < fault["last_ns"] for time_ns in times_ns(series))
+    assert len(series["values"]) + fault["count"] == sampler.as_json()["rounds"]
+
+
+def test_sensor_that_is_gone_is_looked_for_once_a_second(mortal_chip):
+    rails, end, _ = mortal_chip
+    looks = []
+    find = rails[0].find_again
+    rails[0].find_again = lambda: (looks.append(time.monotonic()), find())[1]
+    sampler = Sampler(rails, rate_hz=500)
+    end()
+    began = time.monotonic()
+    sampler.run(seconds=0.2)
+    took_s = time.monotonic() - began
+    assert series_of(sampler)["faults"]["vanished"]["count"] == sampler.as_json()["rounds"]
+    assert 1 <= len(looks) <= took_s + 1
+
+
+def test_sensor_that_comes_back_unreadable_stays_gone(mortal_chip, monkeypatch):
+    monkeypatch.setattr(sampler_module, "_LOOK_AGAIN_NS", 0)
+    rails, end, chip = mortal_chip
+    sampler = Sampler(rails, rate_hz=500)
+    end()
+    again = loaded_again(chip, 3, "")
+    files = len(list(FILES.iterdir()))
+    sampler.run(seconds=0.02)
+    assert set(series_of(sampler)["faults"]) == {"vanished"}
+    assert series_of(sampler)["values"] == []
+    assert len(list(FILES.iterdir())) == files
+    (again / "power1_input").write_text("3125000\n")
+    sampler.run(seconds=0.02)
+    assert set(series_of(sampler)["values"]) == {3_125_000}
 
 
 def test_reading_that_never_changes_is_told_by_how_long(rail, tmp_path):
