@@ -88,7 +88,7 @@ def _profiled(lane: Lane, plan: BenchPlan | None) -> LayerProfile | None:
         return None
     arena = lane.arena
     wanted = plan or (arena.limits.plan if arena.emulated else _PLAN)
-    return lane.attempt(lambda: _profile(arena, lane.entry(), wanted))
+    return lane.attempt(lambda: _profile(lane, wanted))
 
 
 def _row(row: Lane | CandidateResult, profiles: Mapping[int, LayerProfile | None]) -> LayersRow:
@@ -97,9 +97,10 @@ def _row(row: Lane | CandidateResult, profiles: Mapping[int, LayerProfile | None
     return LayersRow(result.candidate, result.status, result.reason, profile)
 
 
-def _profile(arena: Arena, entry: Entry, plan: BenchPlan) -> LayerProfile:
+def _profile(lane: Lane, plan: BenchPlan) -> LayerProfile:
     from edgekit.device import RunRequest
 
+    arena, entry = lane.arena, lane.entry()
     bundle = complete(arena, entry)
     frames = arena.frames[:1]
     step = f"profile:{entry.candidate.engine}:{entry.candidate.precision}"
@@ -117,8 +118,23 @@ def _profile(arena: Arena, entry: Entry, plan: BenchPlan) -> LayerProfile:
     with arena.step(step, f"Profile the layers of {entry.candidate}"):
         result = arena.device.run(bundle.identity, request, arena.emit)
         files = {file.path: file.source for file in entry.bundle.files} | dict(result.made)
+        files |= _twins(arena, lane)
         profile = _mapped(arena, entry, files)
     return profile.untimed() if arena.emulated else profile
+
+
+def _twins(arena: Arena, lane: Lane) -> dict[str, Path]:
+    """Return which tensors of the engine's are which of the model's, where names do not tell."""
+    from edgekit.toolbox.build import build
+    from edgekit.toolbox.twins import FILE, twins, values_script
+
+    engine, model = lane.plan.engine, arena.variant(lane.candidate.rewrites)
+    if values_script(engine) is None:
+        return {}
+    # Values are compared of fp32: its tensors are called as those of any other precision.
+    files = build(engine, model, "fp32", arena.target, emit=ignore)
+    found = twins(engine, model, files, emit=arena.emit)
+    return {FILE: found} if found is not None else {}
 
 
 def _mapped(arena: Arena, entry: Entry, files: Mapping[str, Path]) -> LayerProfile:
@@ -132,7 +148,7 @@ def _mapped(arena: Arena, entry: Entry, files: Mapping[str, Path]) -> LayerProfi
         rows = tuple(_read(row) for row in told["layers"])
         graph = OnnxGraph(arena.variant(entry.candidate.rewrites).onnx.path)
         groups = graph.grouped(mapper(rows, graph, files))
-        model_ms = float(told["model_ns"]) / _NS_PER_MS
+        model_ms, run_ms = (float(told[name]) / _NS_PER_MS for name in ("model_ns", "run_ns"))
         runs, method = int(told["runs"]), str(told["method"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunnerError(f"the runner's {_FILE} cannot be read: {error!r}") from error
@@ -147,6 +163,7 @@ def _mapped(arena: Arena, entry: Entry, files: Mapping[str, Path]) -> LayerProfi
         total_ms=total_ns / _NS_PER_MS,
         model_ms=model_ms,
         unmapped_share=sum(layer.share for layer in found if not layer.nodes),
+        run_ms=run_ms,
         runs=runs,
         method=method,
     )

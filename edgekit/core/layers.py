@@ -37,7 +37,8 @@ class LayerProfile:
     """All layers of a candidate, in the order in which they were computed.
 
     Attributes:
-        total_ms: of all layers; ``None`` where the device is emulated.
+        total_ms: of all layers' medians; ``None`` where the device is emulated.
+        run_ms: of all layers in the median run: more than ``total_ms`` where something else ran.
         model_ms: median of the whole model in the same process, with nothing profiled.
         unmapped_share: of the time, what belongs to layers without ONNX nodes.
         runs: how many inferences were profiled.
@@ -50,20 +51,21 @@ class LayerProfile:
     total_ms: float | None
     model_ms: float | None
     unmapped_share: float
+    run_ms: float | None = None
     runs: int = 0
     method: str = ""
 
     @property
     def ratio(self) -> float | None:
-        """The layers' total over the unprofiled model: what profiling adds, and leaves out."""
-        if self.total_ms is None or not self.model_ms:
+        """The median run's layers over the unprofiled model: what profiling adds and misses."""
+        if self.run_ms is None or not self.model_ms:
             return None
-        return self.total_ms / self.model_ms
+        return self.run_ms / self.model_ms
 
     def untimed(self) -> "LayerProfile":
         """Return it without times, which mean nothing where the device is emulated."""
         layers = tuple(replace(layer, time_ns=None) for layer in self.layers)
-        return replace(self, layers=layers, total_ms=None, model_ms=None)
+        return replace(self, layers=layers, total_ms=None, run_ms=None, model_ms=None)
 
     def as_json(self) -> Mapping[str, Any]:
         """The figures under the names that scripts rely on."""

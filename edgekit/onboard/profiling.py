@@ -32,7 +32,7 @@ class Layers:
         self._facts = {}  # type: Dict[Any, Mapping[str, Any]]
         self._now = {}  # type: Dict[Any, int]
         self._samples = {}  # type: Dict[Any, List[int]]
-        self._runs = 0
+        self._runs = []  # type: List[int]
 
     def see(self, key: Any, time_ns: int, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Take in one layer of the run that is going on.
@@ -51,8 +51,8 @@ class Layers:
         """Take note that one inference is over."""
         for key, time_ns in self._now.items():
             self._samples.setdefault(key, []).append(time_ns)
+        self._runs.append(sum(self._now.values()))
         self._now = {}
-        self._runs += 1
 
     def as_json(self) -> Mapping[str, Any]:
         """Return plain values: the layers in their order, each with its median."""
@@ -62,7 +62,12 @@ class Layers:
             dict(self._facts[key], time_ns=median(samples))
             for key, samples in self._samples.items()
         ]
-        return {"layers": rows, "runs": self._runs, "method": self.method}
+        return {
+            "layers": rows,
+            "runs": len(self._runs),
+            "run_ns": median(self._runs),
+            "method": self.method,
+        }
 
 
 def median(samples: List[int]) -> int:

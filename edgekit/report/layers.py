@@ -1,12 +1,14 @@
 """Where a model's time goes, as a table and in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edgekit.core.layers import LayerProfile, LayersRow, LayerTime
 from edgekit.report.table import Column, Table
 
 _NS_PER_MS = 1e6
 _NAMED = 3
+# A run's sum above that of the medians: noise alone stays below it.
+_DISTURBED = 1.25
 _UNMAPPED = "(no ONNX node)"
 
 
@@ -39,11 +41,8 @@ def profile_lines(profile: LayerProfile, top: int) -> tuple[str, ...]:
     lines = [whole]
     if profile.total_ms is None:
         lines.append(f"{name}: emulated, no speed claim: shares of an emulated processor's time")
-    elif profile.ratio is not None and profile.model_ms is not None:
-        lines.append(
-            f"{name}: the layers add up to {profile.total_ms:.3f} ms over {profile.runs} runs, "
-            f"{profile.ratio:.2f} of the {profile.model_ms:.3f} ms that the model takes unprofiled"
-        )
+    else:
+        lines += [f"{name}: {line}" for line in _cost(profile)]
     if profile.method:
         lines.append(f"{name}: {profile.method}")
     return tuple(lines)
@@ -54,6 +53,21 @@ def reason_lines(rows: Sequence[LayersRow]) -> tuple[str, ...]:
     return tuple(
         f"{row.candidate}: {row.status}: {row.reason}" for row in rows if row.profile is None
     )
+
+
+def _cost(profile: LayerProfile) -> Iterator[str]:
+    total, run, model = profile.total_ms, profile.run_ms, profile.model_ms
+    if total is None or run is None or model is None or profile.ratio is None:
+        return
+    yield (
+        f"all layers of the median of {profile.runs} runs take {run:.3f} ms, "
+        f"{profile.ratio:.2f} of the {model:.3f} ms that the model takes unprofiled"
+    )
+    if run > _DISTURBED * total:
+        yield (
+            f"disturbed: the layers' own medians add up to {total:.3f} ms only, so something else "
+            "ran on the device; take the shares, and none of the times of whole runs"
+        )
 
 
 def _cells(layer: LayerTime, *, timed: bool) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from edgekit.engines import engine_names, load_engine
 from edgekit.engines.onnx_layers import OnnxGraph, Row, load_mapper
 from edgekit.toolbox.build import build
 from edgekit.toolbox.runner_pack import pack_runner
+from edgekit.toolbox.twins import FILE, twins
 from edgekit.toolbox.wheels import resolve
 
 CANDIDATES = [
@@ -52,6 +53,9 @@ def profiled(tiny, home, here, calibrate, buildable, run_runner, tmp_path):
         graph = OnnxGraph(tiny.onnx.path)
         places = {file.path: file.source for file in files}
         places |= {item: folder / item for item in made}
+        plain = build(engine, tiny, "fp32", target, emit=ignore)
+        found = twins(engine, tiny, plain, emit=ignore)
+        places |= {FILE: found} if found else {}
         return told, rows, graph.grouped(load_mapper(name)(rows, graph, places)), graph
 
     return run

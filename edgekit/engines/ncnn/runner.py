@@ -7,13 +7,16 @@ import atexit
 import json
 import os
 import sys
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
 from edgekit.onboard import harness
+from edgekit.onboard.timing import clock_ns
 
 _SPIN_COUNT = 1000
+_AS_IT_LIES = 1  # the type that ncnn's extract() takes for: in its own layout and precision
+_UNSETTLED_RUNS = 2
 
 
 class Session:
@@ -70,16 +73,7 @@ class Session:
 
     def run(self, inputs: Mapping[str, Any]) -> Dict[str, Any]:
         """Infer once; names and shapes are the model's own."""
-        extractor = self._net.create_extractor()
-        # ncnn.Mat(array) keeps no reference: the arrays must outlive the extractor.
-        alive = []
-        for name, blob, shape, copy in self._inputs:
-            array = np.ascontiguousarray(inputs[name], dtype=np.float32).reshape(shape)
-            alive.append(array)
-            mat = self._ncnn.Mat(array)
-            # A layer that works in place crashes on memory that is not ncnn's own.
-            if extractor.input(blob, mat.clone() if copy else mat) != 0:
-                raise RuntimeError("ncnn refused input %s" % name)
+        extractor, _alive = self._fed(inputs)
         outputs = {}
         for name, blob, shape in self._outputs:
             status, mat = extractor.extract(blob)
@@ -89,12 +83,73 @@ class Session:
             outputs[name] = np.array(mat).reshape(shape)
         return outputs
 
+    def _fed(self, inputs: Mapping[str, Any]) -> Tuple[Any, List[Any]]:
+        """Return an extractor with its inputs, and arrays that must outlive it."""
+        extractor = self._net.create_extractor()
+        # ncnn.Mat(array) keeps no reference.
+        alive = []
+        for name, blob, shape, copy in self._inputs:
+            array = np.ascontiguousarray(inputs[name], dtype=np.float32).reshape(shape)
+            alive.append(array)
+            mat = self._ncnn.Mat(array)
+            # A layer that works in place crashes on memory that is not ncnn's own.
+            if extractor.input(blob, mat.clone() if copy else mat) != 0:
+                raise RuntimeError("ncnn refused input %s" % name)
+        return extractor, alive
+
+    def profile(self, inputs: Mapping[str, Any], runs: int, layers: Any, folder: str) -> None:
+        """Extract one blob after the other: each time one layer more is computed.
+
+        ncnn's own timing of layers must be compiled in, which it is in no wheel.
+        """
+        del folder
+        if self._device is not None:
+            raise RuntimeError("ncnn does not tell what layers take on a GPU")
+        steps = _steps(self._net)
+        for _run in range(_UNSETTLED_RUNS + runs):
+            extractor, _alive = self._fed(inputs)
+            times = []
+            for _facts, top in steps:
+                started = clock_ns()
+                # As it lies: turned into plain floats it would take longer than in the model.
+                # Not kept either: a layer that works in place would have to copy it first.
+                status = extractor.extract(top, _AS_IT_LIES)[0]
+                times.append(clock_ns() - started)
+                if status != 0:
+                    raise RuntimeError("ncnn could not compute blob %s" % top)
+            if _run >= _UNSETTLED_RUNS:
+                _tell(steps, times, layers)
+        layers.method = (
+            "blobs are extracted one after the other, from Python: every layer's time holds "
+            "that of such a call, which is what each Split shows"
+        )
+
     def versions(self) -> Dict[str, str]:
         """Tell the software that ran, and the GPU where one did."""
         versions = {"ncnn": self._ncnn.__version__}
         if self._device is not None:
             versions["vulkan"] = self._device
         return versions
+
+
+def _steps(net: Any) -> List[Tuple[Dict[str, Any], str]]:
+    """Return what there is to tell of each layer, in ncnn's order, and a blob that it makes."""
+    blobs = [blob.name for blob in net.blobs()]
+    steps = []
+    for layer in net.layers():
+        if layer.type == "Input":
+            continue
+        facts = {"name": layer.name, "operator": layer.type, "unit": "CPU"}  # type: Dict[str, Any]
+        facts["tops"] = [blobs[number] for number in layer.tops]
+        facts["bottoms"] = [blobs[number] for number in layer.bottoms]
+        steps.append((facts, facts["tops"][0]))
+    return steps
+
+
+def _tell(steps: List[Tuple[Dict[str, Any], str]], times: List[int], layers: Any) -> None:
+    for (facts, _top), time_ns in zip(steps, times):
+        layers.see(facts["name"], time_ns, facts.copy)
+    layers.end_run()
 
 
 def _vulkan_device(ncnn: Any, precision: str) -> str:
