@@ -62,6 +62,8 @@ def pack_bytes(package: Path) -> bytes:
     """
     import zipfile
 
+    from edgekit.device.lean_source import lean
+
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in _sources(package):
@@ -72,5 +74,5 @@ def pack_bytes(package: Path) -> bytes:
             member.external_attr = 0o644 << 16
             member.create_system = 3  # Unix, whatever packed it
             member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, path.read_bytes())
+            archive.writestr(member, lean(path.read_text(encoding="utf-8")))
     return packed.getvalue()
