@@ -8,6 +8,7 @@ from device_agent.protocol import (
     DATA,
     JSON,
     READY,
+    RENEW,
     FrameReader,
     ProtocolError,
     VerbError,
@@ -19,8 +20,9 @@ from device_agent.protocol import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Mapping, Optional, Union
+    from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
+    from device_agent.clocks.lease import Lease
 
 STALL_S = 60.0
 """A link that moves nothing for so long in the midst of a transfer is taken for lost."""
@@ -31,10 +33,16 @@ class HostGoneError(Exception):
 
 
 class Channel:
-    """Frames to and from the host over two file descriptors of our own."""
+    """Frames to and from the host over two file descriptors of our own.
+
+    Attributes:
+        source: where the host's bytes arrive.
+        lease: what ends if the host falls silent; renewed by whatever it says.
+    """
 
     def __init__(self, source: int, sink: int) -> None:
         self.source = source
+        self.lease: "Optional[Lease]" = None
         self._sink = sink
         self._patience_s: "Optional[float]" = None
         self._backlog: "List[Dict[str, Any]]" = []
@@ -46,11 +54,15 @@ class Channel:
     def _read(self, size_bytes: int) -> bytes:
         while True:
             try:
-                return os.read(self.source, size_bytes)
+                piece = os.read(self.source, size_bytes)
             except BlockingIOError:
                 self._wait([self.source], [], self._patience_s)
             except OSError as error:
                 raise HostGoneError(str(error)) from error
+            else:
+                if piece and self.lease is not None:
+                    self.lease.renew()
+                return piece
 
     def _wait(self, source: "List[int]", sink: "List[int]", patience_s: "Optional[float]") -> None:
         if not any(select.select(source, sink, [], patience_s)):
@@ -77,17 +89,18 @@ class Channel:
         """Return the next request, ``None`` once the host has closed the stream."""
         if self._backlog:
             return self._backlog.pop(0)
-        frame = self.reader.frame()
-        if frame is None:
-            return None
-        kind, payload = frame
-        if kind != JSON:
-            msg = "content came where a request was due"
-            raise ProtocolError(msg)
-        return message_of(payload)
+        while True:
+            frame = self.reader.frame()
+            if frame is None:
+                return None
+            message = _message(frame)
+            if message.get("verb") != RENEW:
+                return message
 
     def cancelled(self) -> bool:
         """Take in what the host sent while a verb is at work; tell whether it was ``cancel``.
+
+        A sign of life may come at any time, and says nothing but that.
 
         To be called when ``source`` is ready to be read.
 
@@ -100,14 +113,17 @@ class Channel:
             msg = "the host went away while a verb was at work"
             raise HostGoneError(msg)
         self.reader.feed(piece)
-        if not self.reader.has_frame():
-            return False
-        request = self.request()
-        if request is None or request.get("verb") != "cancel":
-            msg = "only cancel may be asked while a verb is at work"
-            raise ProtocolError(msg)
-        self._backlog.append(request)
-        return True
+        while self.reader.has_frame():
+            frame = self.reader.frame()
+            request = {} if frame is None else _message(frame)
+            if request.get("verb") == RENEW:
+                continue
+            if request.get("verb") != "cancel":
+                msg = "only cancel may be asked while a verb is at work"
+                raise ProtocolError(msg)
+            self._backlog.append(request)
+            return True
+        return False
 
     def content(self, size_bytes: int) -> "Iterator[bytes]":
         """Yield the content that follows a request: ``size_bytes`` in ``DATA`` frames."""
@@ -143,6 +159,14 @@ class Channel:
         """End a request with its error."""
         body = {"code": error.code, "message": error.message, "details": error.details}
         self.write(json_frame({"id": request_id, "error": body}))
+
+
+def _message(frame: "Tuple[int, bytes]") -> "Dict[str, Any]":
+    kind, payload = frame
+    if kind != JSON:
+        msg = "content came where a request was due"
+        raise ProtocolError(msg)
+    return message_of(payload)
 
 
 def take_streams() -> Channel:

@@ -11,6 +11,9 @@ A ``JSON`` frame is one message, an object in UTF-8:
 * response, agent to host: ``{"id": 1, "ok": {...}}`` or
   ``{"id": 1, "error": {"code": ..., "message": ..., "details": {...}}}``
 
+* sign of life, host to agent: ``{"verb": "renew"}``; it has no answer, and may come between any
+  two messages, while a request is being worked on too, but not amidst its content
+
 A ``DATA`` frame is a piece of the content that the request in hand moves. Requests are
 answered in their order, so a host may send many before it reads the first response.
 """
@@ -72,10 +75,15 @@ VERBS = (
     "status",
     "run",
     "cancel",
+    "pin_clocks",
+    "release_clocks",
     "gc",
     "bye",
 )
 """Everything an agent can be asked to do."""
+
+RENEW = "renew"
+"""The one message that is no request: the host lives."""
 
 
 class ProtocolError(Exception):

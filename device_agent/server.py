@@ -60,7 +60,12 @@ def _hello(call: Call) -> "Answer":
     from device_agent.probe import facts
 
     call.layout.make()
-    return {"facts": facts(call.roots, call.layout.root), "root": call.layout.root}
+    answer: "Answer" = {"facts": facts(call.roots, call.layout.root), "root": call.layout.root}
+    if os.path.exists(os.path.join(call.layout.root, "clocks.json")):
+        from device_agent.clocks.journal import recover_stale
+
+        answer["clocks_recovered"] = recover_stale(call.layout, call.roots)
+    return answer
 
 
 def _bye(_call: Call) -> "Answer":
@@ -97,6 +102,8 @@ VERB_TABLE: "Dict[str, Verb]" = {
     "run": _lazily("jobs", "run"),
     "health": _lazily("watch", "health"),
     "cancel": _cancel,
+    "pin_clocks": _lazily("clocks.verbs", "pin"),
+    "release_clocks": _lazily("clocks.verbs", "release"),
     "gc": _lazily("collect", "gc"),
     "bye": _bye,
 }
@@ -169,4 +176,6 @@ def main(arguments: "List[str]") -> int:
     from device_agent.probe import Roots
 
     layout = Layout(arguments[0] if arguments else default_root())
-    return serve(layout, take_streams(), Roots())
+    # Tests show the agent another kernel's tree.
+    roots = Roots(sys=os.environ.get("EDGEKIT_DEVICE_SYS") or "/sys")
+    return serve(layout, take_streams(), roots)

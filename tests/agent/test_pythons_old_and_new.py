@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from clock_tree import ClockTree
 
 from device_agent.protocol import READY, FrameReader, data_frame, json_frame, message_of
 from edgekit.device.agent_pack import pack_bytes
@@ -47,9 +48,13 @@ def find_python(version: str) -> str | None:
 
 
 class Conversation:
-    def __init__(self, command, errors):
+    def __init__(self, command, errors, tree):
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "EDGEKIT_DEVICE_SYS": str(tree.sys)},
         )
         self.reader = FrameReader(self.process.stdout.read1)
         self.count = 0
@@ -92,8 +97,11 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     python = find_python(version)
     if python is None:
         pytest.skip(f"no Python {version} on PATH or in pyenv")
+    tree = ClockTree(tmp_path / "tree")
+    before = tree.settings()
     with (tmp_path / "errors").open("wb") as errors:
-        talk = Conversation([python, "-I", "-S", "-B", str(agent), str(tmp_path / "d")], errors)
+        command = [python, "-I", "-S", "-B", str(agent), str(tmp_path / "d")]
+        talk = Conversation(command, errors, tree)
     facts = talk.ask("hello")["facts"]
     assert facts["pythons"][0]["version"].startswith(version + ".")
     assert facts["machine"] == os.uname().machine
@@ -121,8 +129,13 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     assert talk.ask("activate", {"bundle": bundle})["generation"] == 1
     request = {"bundle": bundle, "kind": "infer", "frames": [], "plan": {}, "timeout_s": 60}
     request["watch"] = {"period_s": 0.2, "power_hz": 10, "idle_s": 0.1}
+    pinned = talk.ask("pin_clocks", {"lease_s": 60, "khz": {"4": 1008000}})
+    assert [domain["pinned"] for domain in pinned["domains"]] == [True, True, True]
+    assert tree.settings() != before
     ended = talk.ask("run", request)
     assert ended["exit_status"] == 0, ended
+    assert talk.ask("release_clocks")["ended"] == "released"
+    assert tree.settings() == before
     health = json.loads(talk.ask("get", {"job": ended["job"], "path": "health.json"}))
     assert len(health["snapshots"]) >= 2
     assert "refused" in json.loads(talk.ask("get", {"job": ended["job"], "path": "power.json"}))
