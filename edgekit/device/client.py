@@ -1,5 +1,6 @@
 """The host's end of the protocol: requests out; events, content and responses in."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any, Final, Self
 
 from device_agent.protocol import (
     DATA,
+    RENEW,
     FrameReader,
     ProtocolError,
     StreamEndedError,
@@ -36,6 +38,7 @@ _HINTS: Final = {
     "internal": "this is a bug in edgekit: please report it",
 }
 _MB: Final = 1e6
+_CLOSE_WAIT_S: Final = 1.0
 
 
 @dataclass
@@ -64,6 +67,7 @@ class AgentClient:
         self._pending: deque[_Pending] = deque()
         self._last_id = 0
         self._usable = True
+        self._writing = threading.Lock()  # a sign of life must not break into a frame
 
     @classmethod
     def start(cls, transport: Transport) -> Self:
@@ -106,7 +110,7 @@ class AgentClient:
         self._last_id += 1
         self._pending.append(_Pending(self._last_id, on_event, on_content, on_result))
         message = {"id": self._last_id, "verb": verb, "args": dict(args or {})}
-        with self._all_or_lost():
+        with self._writing, self._all_or_lost():
             self._stream.write(json_frame(message))
             for piece in content or ():
                 self._stream.write(header(DATA, len(piece)) + piece)
@@ -128,8 +132,25 @@ class AgentClient:
         if first is not None:
             raise first
 
+    def renew(self) -> None:
+        """Tell the agent that this host lives; any thread may, at any time.
+
+        Raises:
+            ConnectionLostError: the link broke, or the conversation has ended.
+        """
+        with self._writing:
+            self._check_usable()
+            with self._all_or_lost():
+                self._stream.write(json_frame({"verb": RENEW}))
+
     def close(self) -> None:
         """End the agent by closing its input."""
+        # Nobody may write into what the system opens next under the same number. A writer that
+        # is stuck is woken by the end itself.
+        locked = self._writing.acquire(timeout=_CLOSE_WAIT_S)
+        self._usable = False
+        if locked:
+            self._writing.release()
         self._stream.close()
 
     def _answer(self, pending: _Pending) -> EdgekitError | None:

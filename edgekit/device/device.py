@@ -2,12 +2,14 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from edgekit.core.bundle import Bundle, BundleFile
+from edgekit.core.clocks import ClockPlan, ReleasedClocks
 from edgekit.core.contracts import Transport
 from edgekit.core.errors import AgentError, WrongDeviceError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
@@ -17,6 +19,7 @@ from edgekit.core.target import DeviceFacts, PythonFacts, Target
 from edgekit.device import runs, transfer
 from edgekit.device.address import Address, LocalAddress
 from edgekit.device.client import AgentClient
+from edgekit.device.clocks import ClockPin, fixed_clocks, tell_of_recovered
 from edgekit.device.values import DeviceStatus, InstalledBundle, RunRequest, RunResult
 
 _GC_GRACE_S: Final = 24 * 3600
@@ -116,6 +119,17 @@ class Device:
         """Look at clocks, heat, throttling, load and memory, now."""
         return HealthSnapshot.from_json(self._client.request("health"))
 
+    def fixed_clocks(
+        self, plan: ClockPlan | None = None, emit: EventSink = ignore
+    ) -> AbstractContextManager[ClockPin]:
+        """Pin the device's clocks within a ``with`` block, as far as it permits.
+
+        Raises:
+            AgentError: another session holds them pinned (code ``busy``).
+            DeviceError: the link broke; the device puts its clocks back by itself.
+        """
+        return fixed_clocks(self._client, plan or ClockPlan(), emit)
+
     def gc(self, grace_s: int = _GC_GRACE_S) -> int:
         """Throw away what neither current nor previous needs; return the bytes freed.
 
@@ -165,7 +179,10 @@ def connect(address: Address, *, emit: EventSink = ignore, accept_new: bool = Fa
     transport = _transport(address, emit=emit, accept_new=accept_new)
     try:
         client = AgentClient.start(transport)
-        return Device(transport, client, _facts(client.request("hello")["facts"]))
+        answer = client.request("hello")
+        if answer.get("clocks_recovered"):
+            tell_of_recovered(ReleasedClocks.from_json(answer["clocks_recovered"]), emit)
+        return Device(transport, client, _facts(answer["facts"]))
     except BaseException:
         transport.close()
         raise
