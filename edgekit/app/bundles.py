@@ -99,9 +99,12 @@ def assemble(
     facts: DeviceFacts,
     *,
     calibration: CalibrationSet | None = None,
+    judged: bool = True,
     emit: EventSink,
 ) -> Bundle:
     """Build the engine's files and put them together with runner, runtime and job.
+
+    What is not ``judged`` may give other values than ONNX Runtime.
 
     Raises:
         EngineError: the toolbox, the build or the board's wheels are not to be had.
@@ -118,6 +121,7 @@ def assemble(
         target,
         int8=_int8(candidate, calibration),
         emit=emit,
+        judged=judged,
     )
     runtime = runtime_of(plan.runtime, facts, emit=emit)
     # For the machine that runs it, which judges int8 in a board's stead.

@@ -115,3 +115,10 @@ def test_build_that_takes_too_long_is_killed_with_its_children(engine, model, ta
         status = subprocess.run(["ps", "-o", "stat=", "-p", pid.read_text().strip()],
                                 capture_output=True, text=True, check=False).stdout  # fmt: skip
         assert status.strip()[:1] in {"", "Z"}
+
+
+def test_unjudged_build_is_another_and_checks_nothing(engine, model, target):
+    body = "(job.output / 'm').write_text(type(job).__name__)"
+    (judged,) = build(engine(body), model, "fp32", target, emit=ignore)
+    (unjudged,) = build(engine(body), model, "fp32", target, emit=ignore, judged=False)
+    assert (judged.source.read_text(), unjudged.source.read_text()) == ("Job", "Unjudged")
