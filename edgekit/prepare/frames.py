@@ -202,7 +202,7 @@ def drawn_tensors(model: Model, *, seed: int, count: int) -> tuple[FileRef, ...]
     def make() -> Iterator[bytes]:
         from edgekit.prepare.session import seeded_inputs
 
-        return (_npz(seeded_inputs(model.inputs, seed + index)) for index in range(count))
+        return (as_frame(seeded_inputs(model.inputs, seed + index)) for index in range(count))
 
     return held_frames(key, make)
 
@@ -215,8 +215,11 @@ def _npy(frame: "NDArray[np.uint8]") -> bytes:
     return buffer.getvalue()
 
 
-def _npz(arrays: "Mapping[str, NDArray[np.generic]]") -> bytes:
-    """Return what ``numpy.savez`` would, whose own parameters no input can be named after."""
+def as_frame(arrays: "Mapping[str, NDArray[np.generic]]") -> bytes:
+    """Return named tensors as a frame's ``.npz``.
+
+    ``numpy.savez`` would do so, but no input could be named after its own parameters.
+    """
     import numpy as np
 
     buffer = io.BytesIO()

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.catalog.recipes import load_recipe
+from edgekit.core.events import ignore
+from edgekit.prepare.fetch import fetch_model
+from edgekit.prepare.normalise import prepare_model
+
 
 class Events(list):
     """Events in the order they came; calling it collects one."""
@@ -32,3 +37,16 @@ def own_cache(tmp_path_factory, monkeypatch) -> Iterator[Path]:
         monkeypatch.setenv(variable, str(root / variable.lower()))
     monkeypatch.chdir(root)
     return root / "xdg_cache_home" / "edgekit"
+
+
+@pytest.fixture
+def shapes_recipe():
+    """The detector that edgekit ships."""
+    return load_recipe("shapes")
+
+
+@pytest.fixture
+def shapes_model(shapes_recipe, own_cache):
+    """The shipped detector in normal form."""
+    file = fetch_model(shapes_recipe.source, emit=ignore)
+    return prepare_model(shapes_recipe, file, size=None, emit=ignore)
