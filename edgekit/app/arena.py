@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekit.app.memory import Memory
+from edgekit.app.patience import Patience
 from edgekit.app.prebuilt import Prebuilt
 from edgekit.app.stopwatch import Stopwatch
 from edgekit.core.bundle import Bundle, BundleFile
@@ -55,6 +56,7 @@ class Arena:
         prebuilt: what devices like this one made of builds, beside what is built here.
         loaded: contents of entries (``edgekit.app.entries``) that this device has loaded before.
         calibration_images: the user's own folder, ``None`` for the recipe's set.
+        patience: how long may be waited for a turn that is believed.
     """
 
     device: "Device"
@@ -71,6 +73,7 @@ class Arena:
     stopwatch: Stopwatch
     calibration_images: "Path | None" = None
     calibration_count: int | None = None
+    patience: Patience = field(default_factory=Patience)
     loaded: set[str] = field(default_factory=set)
     transfer: Transfer = field(default_factory=lambda: Transfer(0, 0, 0))
     _variants: dict[tuple[str, ...], Model] = field(default_factory=dict)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from edgekit.app.bench_subjects import Ready, active_subject, built_subjects
 from edgekit.app.options import DeployOptions
+from edgekit.app.patience import wait_until_cool
 from edgekit.app.power import power_figures
 from edgekit.bench.latency import frames_per_second, summarise
-from edgekit.bench.repeats import Repeats, Tried, is_cool
+from edgekit.bench.repeats import Repeats, Tried
 from edgekit.bench.soak import soak_of
 from edgekit.bench.validity import MEDIAN_WIDTH, judge
 from edgekit.catalog.settings import settings
 from edgekit.core.bench import Attempt, BenchReport, BenchResult
-from edgekit.core.events import EventSink, Note, StepFinished, StepProgress, StepStarted, ignore
+from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.measurement import BenchPlan, Measurement
 from edgekit.core.validity import Reason, Validity
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from edgekit.device import Device, RunResult
 
 _NS_PER_MS: Final = 1e6
-_COOL_POLL_S: Final = 2.0
 _SLACK_S: Final = 600.0
 _STEP: Final = "bench"
 # Long enough that noise can be told from a slower engine, short enough to wait for.
@@ -183,17 +183,8 @@ class _Measuring:
         self._emit(Note(f"not believed: {why}; measured {then}", warning=True))
 
     def _cool(self, seconds: float) -> None:
-        """Wait until the device is as cool as before the first run, so long at most."""
         assert self._before is not None  # noqa: S101 - a run came before
-        end = time.monotonic() + seconds
-        while time.monotonic() + _COOL_POLL_S < end:
-            time.sleep(_COOL_POLL_S)
-            now = self._device.health()
-            if is_cool(now, self._before):
-                return
-            heat = max((zone.temperature_c for zone in now.zones), default=None)
-            told = "cooling down" if heat is None else f"cooling down, {heat:.0f} degrees C"
-            self._emit(StepProgress(_STEP, 0, None, told))
+        wait_until_cool(self._device, self._before, seconds, self._emit, _STEP)
 
     def _summed_up(self, ready: Ready, tries: "Sequence[Tried[RunResult]]") -> BenchResult:
         *thrown_away, last = tries

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from edgekit.app.arena import Arena
 from edgekit.app.bundles import Feasible, assemble
 from edgekit.bench.latency import disturbance, summarise
+from edgekit.bench.validity import judge
 from edgekit.core.bundle import Bundle
 from edgekit.core.candidate import Candidate
 from edgekit.core.events import Event, EventSink, Note, StepProgress
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import Accuracy, BenchPlan, OutputError
+from edgekit.core.validity import Reason
 
 if TYPE_CHECKING:
     from edgekit.device import RunRequest, RunResult
@@ -41,7 +43,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Timing:
-    """One process's samples."""
+    """One process's samples.
+
+    Attributes:
+        doubts: what speaks against believing them, by the device's state around the run.
+    """
 
     model_ns: tuple[int, ...]
     end_to_end_ns: tuple[int, ...]
@@ -49,6 +55,7 @@ class Timing:
     memory_peak_bytes: int | None
     versions: tuple[tuple[str, str], ...]
     measured_at_s: int
+    doubts: tuple[Reason, ...] = ()
 
 
 def enter(arena: Arena, plan: Feasible, candidate: Candidate) -> Entry:
@@ -76,22 +83,33 @@ def complete(arena: Arena, entry: Entry) -> Bundle:
     return arena.prebuilt.completed(entry.bundle) if entry.first_load_s else entry.bundle
 
 
-def time_once(arena: Arena, entry: Entry, knobs: Knobs, plan: BenchPlan, turn: int) -> Timing:
+def time_once(
+    arena: Arena, entry: Entry, knobs: Knobs, plan: BenchPlan, turn: int, *, again: bool = False
+) -> Timing:
     """Measure one process of a candidate under ``knobs``.
 
-    What was disturbed is measured, and not remembered.
+    What was disturbed so much that its mean went astray is not remembered; what is doubted for
+    other reasons is, together with them.
+
+    Args:
+        arena: the device and what is measured on it.
+        entry: the candidate.
+        knobs: how it is run.
+        plan: how long.
+        turn: which of its turns this is: each is remembered by itself.
+        again: measure even if it was measured before.
 
     Raises:
         EngineError: the runner crashed, hung or answered with what is no number.
         DeviceError: the device was lost.
     """
-    from edgekit.device import RunRequest
+    from edgekit.device import RunRequest, Watch
 
     # The engine's call alone is timed on the first frame; the whole way, on all in turn.
     frames = arena.frames if plan.end_to_end else arena.frames[:1]
     hashes = tuple(frame.sha256 for frame in frames)
     key = ("time", entry.content, knobs, asdict(plan), hashes, turn)
-    held = arena.memory.recall(*key)
+    held = None if again else arena.memory.recall(*key)
     if held is None:
         request = RunRequest(
             kind="time",
@@ -99,6 +117,8 @@ def time_once(arena: Arena, entry: Entry, knobs: Knobs, plan: BenchPlan, turn: i
             plan=plan,
             knobs=knobs,
             timeout_s=arena.limits.timeout_s,
+            # An emulated processor's times are not believed whatever its state.
+            watch=None if arena.emulated else Watch(),
         )
         arena.deliver_frames(frames)
         result = run(arena, entry, request, _quiet)
@@ -220,8 +240,17 @@ def _quiet(event: Event) -> None:
     assert isinstance(event, StepProgress)  # noqa: S101 - a run emits nothing else
 
 
+def _doubts(result: "RunResult") -> tuple[Reason, ...]:
+    """Return what the device's state says against the run; noise is judged over all turns."""
+    if len(result.health) < 2:  # noqa: PLR2004 - before and after
+        return ()
+    before, *during, after = result.health
+    return judge(before, during, after, ()).reasons
+
+
 def _timing_as_json(result: "RunResult") -> Mapping[str, Any]:
     return {
+        "doubts": [asdict(reason) for reason in _doubts(result)],
         "model_ns": list(result.model_ns),
         "end_to_end_ns": list(result.end_to_end_ns),
         "load_ns": result.load_ns,
@@ -238,4 +267,5 @@ def _timing(held: Mapping[str, Any]) -> Timing:
         memory_peak_bytes=held["memory_peak_bytes"],
         versions=tuple(sorted(held["versions"].items())),
         measured_at_s=held["measured_at_s"],
+        doubts=tuple(Reason(**reason) for reason in held.get("doubts", ())),
     )

@@ -1,7 +1,8 @@
 """One row of a race, from its first build to its last measurement. What breaks ends its lane."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -14,9 +15,11 @@ from edgekit.core.candidate import Candidate, CandidateResult
 from edgekit.core.errors import EngineError, MeasurementInvalidError, ModelError
 from edgekit.core.measurement import Accuracy, BenchPlan, Measurement
 from edgekit.core.names import Status
+from edgekit.core.validity import Reason
 
 _NS_PER_MS = 1e6
 _NAMED = 3
+MEASURE_STEP = "measure"
 
 Answer = TypeVar("Answer")
 
@@ -97,20 +100,30 @@ class Lane:
             self.notes.append(undecided(found, limit))
 
     def measure(self, plan: BenchPlan, turn: int) -> None:
-        """Take one turn of the last measurement."""
-        entry = self._entry(self.candidate)
-        timing = self.attempt(
-            lambda: time_once(self.arena, entry, self.candidate.knobs, plan, turn)
-        )
-        if timing is not None:
-            self._turns.append(timing)
+        """Take one turn of the last measurement, again while it is doubted and there is time."""
+        entry, arena, knobs = self._entry(self.candidate), self.arena, self.candidate.knobs
+        again = False
+        while True:
+            began = time.monotonic()
+            timing = self.attempt(
+                lambda: time_once(arena, entry, knobs, plan, turn, again=again)  # noqa: B023
+            )
+            if timing is None:
+                return
+            took_s = time.monotonic() - began
+            doubts = timing.doubts
+            if not arena.patience.waited(doubts, took_s, arena.device, arena.emit, MEASURE_STEP):
+                break
+            again = True
+        self._turns.append(timing)
 
     def finish(self) -> CandidateResult:
         """Sum up the turns taken so far, and return the row."""
         if self.running and self._turns:
             self.attempt(self._sum_up)
         remarks = [*self.notes, *self._disturbed()]
-        self.row = replace(self.row, reason="; ".join(dict.fromkeys(remarks)))
+        doubts = () if self.arena.emulated else tuple(_gathered(self._turns))
+        self.row = replace(self.row, reason="; ".join(dict.fromkeys(remarks)), doubts=doubts)
         return self.row
 
     def entry(self) -> Entry:
@@ -198,6 +211,14 @@ class Lane:
         """End the lane: it takes no further part."""
         self.row = replace(self.row, status=status)
         self.notes.append(reason)
+
+
+def _gathered(turns: Sequence[Timing]) -> Iterator[Reason]:
+    """Return one reason of each kind: the first of them, and in how many turns there was one."""
+    for kind in dict.fromkeys(reason.kind for turn in turns for reason in turn.doubts):
+        found = [reason for turn in turns for reason in turn.doubts if reason.kind == kind]
+        times = sum(any(reason.kind == kind for reason in turn.doubts) for turn in turns)
+        yield replace(found[0], text=f"in {times} of {len(turns)} turns: {found[0].text}")
 
 
 def gate_reason(accuracy: Accuracy, limit: float, *, emulated: bool) -> str:

@@ -39,6 +39,8 @@ class DeployOptions:
         cut_head: whether decode may be moved out of the graph.
         quick: each engine's defaults only, no search for settings.
         fresh: whether to measure again what was measured before.
+        repeat_budget_s: seconds to wait and to measure again what is not believed; ``None``: as
+            the settings say.
         timeout_s: after which one run on the device counts as hung.
     """
 
@@ -64,6 +66,7 @@ class DeployOptions:
     cut_head: bool = True
     quick: bool = False
     fresh: bool = False
+    repeat_budget_s: float | None = None
     timeout_s: float | None = None
 
     def as_json(self) -> Mapping[str, Any]:
@@ -89,6 +92,7 @@ class DeployOptions:
             "cut_head": self.cut_head,
             "quick": self.quick,
             "fresh": self.fresh,
+            "repeat_budget_s": self.repeat_budget_s,
             "timeout_s": self.timeout_s,
         }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgekit.app.arena import Arena, part_of
 from edgekit.app.choice import choose, pareto, undecided_leaders
 from edgekit.app.devices import Located
-from edgekit.app.lanes import Lane
+from edgekit.app.lanes import MEASURE_STEP, Lane
 from edgekit.app.models import resolve_recipe
 from edgekit.app.options import DeployOptions
 from edgekit.app.search import SearchSpace, search, threads_worth_trying
@@ -23,7 +23,6 @@ from edgekit.core.report import Activation, Choice, Report
 from edgekit.core.target import DeviceFacts
 from edgekit.report.runs import new_run_id, write_run
 
-_STEP = "measure"
 # Leaders that noise leaves open get so many times as many turns again: three times as many in
 # all narrow the interval to less than half, the better t for it included.
 _MORE = 2
@@ -133,6 +132,7 @@ def _measured(
         A row for each candidate, and the candidates that were measured longer.
     """
     rounds = arena.limits.rounds
+    arena.patience.begin(arena.device)
     running = [lane for lane in lanes if lane.running]
     _take_turns(arena, running, range(1, rounds + 1), f"Measure {len(running)} candidates by turns")
     results = finished(rows)
@@ -151,12 +151,12 @@ def _take_turns(arena: Arena, running: Sequence[Lane], numbers: range, title: st
     total = len(numbers) * len(running)
     if not total:
         return
-    arena.emit(StepStarted(_STEP, title))
+    arena.emit(StepStarted(MEASURE_STEP, title))
     for done, (turn, lane) in enumerate(turns(running, len(numbers))):
-        arena.emit(StepProgress(_STEP, done, total, str(lane.candidate)))
+        arena.emit(StepProgress(MEASURE_STEP, done, total, str(lane.candidate)))
         if lane.running:
             lane.measure(plan, numbers[turn])
-    arena.emit(StepFinished(_STEP, f"{len(numbers)} turns each" if len(numbers) > 1 else ""))
+    arena.emit(StepFinished(MEASURE_STEP, f"{len(numbers)} turns each" if len(numbers) > 1 else ""))
 
 
 def _tell_missed_goals(
@@ -184,4 +184,5 @@ def _is_valid(rows: Sequence[CandidateResult], facts: DeviceFacts) -> bool:
         and not facts.emulated
         and not any(row.status == "invalid" for row in rows)
         and not any(disturbance(each.model) for each in measured)
+        and not any(row.doubts for row in stayed)
     )

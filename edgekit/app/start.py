@@ -12,6 +12,7 @@ from edgekit.app.lanes import Lane
 from edgekit.app.memory import Memory, fingerprint
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.options import DeployOptions
+from edgekit.app.patience import Patience
 from edgekit.app.prebuilt import Prebuilt
 from edgekit.app.search import threads_worth_trying
 from edgekit.app.stopwatch import Stopwatch
@@ -119,7 +120,13 @@ def _arena(
         stopwatch=stopwatch,
         calibration_images=options.calibration,
         calibration_count=options.calibration_count,
+        patience=Patience(0.0 if emulated else _patience_s(options)),
     )
+
+
+def _patience_s(options: DeployOptions) -> float:
+    asked = options.repeat_budget_s
+    return settings().repeat_budget_s if asked is None else asked
 
 
 def _with_counts(recipe: Recipe, options: DeployOptions, *, emulated: bool) -> Recipe:

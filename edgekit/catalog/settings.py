@@ -5,7 +5,7 @@ the help, and the documentation is made from it (:func:`settings_markdown`).
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -125,6 +125,22 @@ class Settings:
             also="TVM_SOURCE",
         ),
     )
+    repeat_budget_s: float = field(
+        default=60.0,
+        metadata=_about(
+            "60",
+            "Seconds that a race may wait, for the device to cool or others to end, and measure "
+            "again what was not believed; 0 for not at all.",
+        ),
+    )
+    accept_invalid: bool = field(
+        default=False,
+        metadata=_about(
+            "false",
+            "Whether a command whose measurements are not to be believed exits with 0 all the "
+            "same; it still says so.",
+        ),
+    )
     connect_timeout_s: float = field(
         default=15.0,
         metadata=_about("15", "Seconds until a host that does not answer counts as unreachable."),
@@ -145,6 +161,8 @@ class Settings:
         for name in ("connect_timeout_s", "fetch_timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"setting {name} must be positive", hint="it counts seconds")
+        if not 0 <= self.repeat_budget_s < float("inf"):
+            raise UsageError("setting repeat_budget_s must not be negative", hint="0 for none")
         if self.threads is not None and self.threads < 1:
             raise UsageError("setting threads must be at least 1")
         if self.max_drop is not None and not 0 <= self.max_drop <= 1:
@@ -224,7 +242,7 @@ def _from_environment() -> dict[str, object]:
             continue
         try:
             values[entry.name] = _parse(hints[entry.name], text)
-        except ValueError:
+        except (ValueError, KeyError):
             faults.append(f"{variable}={text!r} is no {_TYPE_WORDS[hints[entry.name]]}")
     if faults:
         raise UsageError("; ".join(faults), hint="mend or unset the environment variable")
@@ -232,18 +250,22 @@ def _from_environment() -> dict[str, object]:
 
 
 def _parse(wanted: Any, text: str) -> object:  # noqa: ANN401 - an annotation may be anything
-    if wanted == tuple[Path, ...]:
-        return tuple(Path(part) for part in text.split(os.pathsep) if part)
-    if wanted == tuple[str, ...]:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if wanted is Path or wanted == Path | None:
-        return Path(text)
-    if wanted == float | None or wanted is float:
-        return float(text)
-    if wanted == int | None:
-        return int(text)
-    return text
+    parse = _PARSERS.get(wanted)
+    return parse(text) if parse else text
 
+
+_SWITCH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+_PARSERS: Final[Mapping[object, Callable[[str], object]]] = {
+    tuple[Path, ...]: lambda text: tuple(Path(part) for part in text.split(os.pathsep) if part),
+    tuple[str, ...]: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    Path: Path,
+    Path | None: Path,
+    float: float,
+    float | None: float,
+    int | None: int,
+    bool: lambda text: _SWITCH[text.lower()],
+}
 
 _TYPE_WORDS: Final[Mapping[object, str]] = {
     tuple[Path, ...]: "array of paths",
@@ -253,6 +275,7 @@ _TYPE_WORDS: Final[Mapping[object, str]] = {
     float: "number",
     float | None: "number",
     int | None: "integer",
+    bool: "true or false",
     str | None: "string",
 }
 

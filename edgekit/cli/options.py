@@ -35,6 +35,9 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
+    def __init__(self, *, or_none: bool = False) -> None:
+        self._or_none = or_none
+
     def convert(
         self,
         value: Any,  # noqa: ANN401 - click's own signature
@@ -43,7 +46,7 @@ class Duration(click.ParamType[float]):
     ) -> float:
         """Return seconds."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-        if found is None or not float(found[1]):
+        if found is None or not (float(found[1]) or self._or_none):
             self.fail(f"{value!r} is no time such as 90s, 30m or 2h", param, ctx)
         return float(found[1]) * _SECONDS[found[2]]
 
@@ -89,6 +92,19 @@ calibration_count_option = click.option(
 )
 no_head_cut_option = click.option(
     "--no-head-cut", is_flag=True, help="Leave the decoding of a detector in the graph."
+)
+
+
+budget_option = click.option(
+    "--budget",
+    type=Duration(or_none=True),
+    metavar="TIME",
+    help="To wait and measure again what is not believed; default: 60s, 2m for bench.",
+)
+accept_invalid_option = click.option(
+    "--accept-invalid",
+    is_flag=True,
+    help="Exit with 0 even where the times are not to be believed.",
 )
 
 
@@ -182,6 +198,8 @@ _TRIAL: tuple[Decorator, ...] = (
         "--quick", is_flag=True, help="Each engine's defaults only; search for no settings."
     ),
     click.option("--fresh", is_flag=True, help="Measure again what was measured before."),
+    budget_option,
+    accept_invalid_option,
     click.option(
         "--timeout",
         type=Amount(1, 86_400),

@@ -1,13 +1,14 @@
 """One way to run a model: engine, precision, knobs; and what became of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import Accuracy, Latency, Measurement, OutputError
 from edgekit.core.names import EngineName, Precision, Status
 from edgekit.core.quantisation import Quantisation
+from edgekit.core.validity import Reason
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class CandidateResult:
         reason: in words; with ``ok`` only where the figures want a remark.
         size_bytes: the engine's own files.
         bundle: the bundle's identity once it was built.
+        doubts: why the times are not to be believed; empty where nothing spoke against them.
     """
 
     candidate: Candidate
@@ -52,6 +54,7 @@ class CandidateResult:
     accuracy: Accuracy | None = None
     error: OutputError | None = None
     bundle: str | None = None
+    doubts: tuple[Reason, ...] = ()
 
     def as_json(self) -> Mapping[str, Any]:
         """The row under the names that scripts rely on."""
@@ -75,6 +78,7 @@ class CandidateResult:
             "accuracy": self.accuracy.as_json() if self.accuracy else None,
             "error": self.error.as_json() if self.error else None,
             "bundle": self.bundle,
+            "doubts": [asdict(reason) for reason in self.doubts],
         }
 
 

@@ -89,6 +89,8 @@ def _remarks(row: CandidateResult) -> Iterator[str]:
         yield f"{candidate}: {', '.join(settings)}"
     if row.reason:
         yield f"{candidate}: {row.reason}"
+    for doubt in row.doubts:
+        yield f"{candidate}: times not believed: {doubt.text}"
 
 
 def _row(row: CandidateResult, mark: str) -> tuple[str, ...]:

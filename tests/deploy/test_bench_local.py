@@ -29,6 +29,11 @@ def busy_cores(count):
             other.wait()
 
 
+@pytest.fixture(autouse=True)
+def _strict(own_state, monkeypatch):
+    monkeypatch.delenv("EDGEKIT_ACCEPT_INVALID")
+
+
 def kinds(result):
     return {reason["kind"] for reason in result["validity"]["reasons"]}
 
@@ -92,3 +97,20 @@ def test_engine_that_cannot_be_is_one_error(refused):
     assert "nothing stands that could be measured" in said
     said = refused(2, "bench", "shapes", "-e", "nccn", "--target", "local")
     assert "did you mean ncnn" in said
+
+
+def test_race_beside_other_programs_says_so_and_exits_with_6(edgekit):
+    with busy_cores(2):
+        done = edgekit("race", "shapes", "--quick", "-e", "ncnn", "-p", "fp32", "--target", "local")
+    assert done.code == 6
+    row = done.rows()["ncnn", "fp32"]
+    assert "disturbed" in {doubt["kind"] for doubt in row["doubts"]}
+    assert done.result["valid"] is False
+    # What is known already is told again, doubts and all.
+    again = edgekit("race", "shapes", "--quick", "-e", "ncnn", "-p", "fp32", "--target", "local")
+    assert again.rows()["ncnn", "fp32"]["doubts"] == row["doubts"]
+    accepted = edgekit(
+        "race", "shapes", "--quick", "-e", "ncnn", "-p", "fp32", "--target", "local",
+        "--accept-invalid",
+    )  # fmt: skip
+    assert accepted.code == 0

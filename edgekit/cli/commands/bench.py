@@ -5,9 +5,14 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import Amount, Duration, device_options, size_option
-
-_INVALID = 6
+from edgekit.cli.options import (
+    Amount,
+    Duration,
+    accept_invalid_option,
+    budget_option,
+    device_options,
+    size_option,
+)
 
 
 @click.command()
@@ -42,12 +47,8 @@ _INVALID = 6
     show_default=True,
     help="Widest 95 % interval of the median that is believed.",
 )
-@click.option(
-    "--budget",
-    type=Duration(),
-    metavar="TIME",
-    help="For repeats of what is not believed, cool-downs included; default 2m.",
-)
+@budget_option
+@accept_invalid_option
 @click.option(
     "--soak",
     type=Duration(),
@@ -81,6 +82,7 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
     from edgekit.app.bench import bench as run
     from edgekit.app.options import DeployOptions, parse_engines, parse_precisions, parse_size
     from edgekit.cli.output import make_output
+    from edgekit.cli.racing import INVALID, accepts_invalid
     from edgekit.report.bench import bench_lines, bench_table, soak_table
 
     where = DeployOptions(
@@ -109,7 +111,7 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
         report = run(where if model else None, where, options, emit=output.emit)
         soaks = [soak_table(result.soak) for result in report.results if result.soak]
         output.result(report.as_json(), *soaks, bench_table(report), *bench_lines(report))
-    return 0 if report.valid else _INVALID
+    return 0 if report.valid or accepts_invalid(asked) else INVALID
 
 
 COMMAND = bench

@@ -26,7 +26,7 @@ def deploy(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - cl
     with make_output(in_json=in_json) as output:
         report = run(options, emit=output.emit)
         output.result(report.as_json(), candidate_table(report), *summary_lines(report))
-    return exit_code(report)
+    return exit_code(report, asked)
 
 
 COMMAND = deploy
