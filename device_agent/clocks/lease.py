@@ -5,6 +5,7 @@ import socket
 import time
 
 from device_agent.clocks.guardian import RELEASE, RENEW
+from device_agent.protocol import VerbError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class Lease:
             self._tell(RENEW)
 
     def release(self) -> "Dict[str, Any]":
-        """Have the clocks put back, if they are not yet, and return what became of them."""
+        """Have the clocks put back, if they are not yet, and return what became of them.
+
+        Raises:
+            VerbError: the guardian is there and says nothing.
+        """
         if self._over is None:
             self._tell(RELEASE)
         return self._end() if self._over is None else self._over
@@ -78,6 +83,8 @@ class Lease:
         while b"\n" not in self._said:
             try:
                 piece = self._link.recv(1 << 16)
+            except socket.timeout as error:
+                raise VerbError("io_error", "the guardian of the clocks does not answer") from error
             except OSError:
                 piece = b""
             if not piece:

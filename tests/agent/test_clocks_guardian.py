@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ import pytest
 from clock_tree import CPUFREQ, ClockTree
 from device_life import ends
 
-from device_agent.protocol import READY, FrameReader, json_frame, message_of
+from device_agent.clocks import lease
+from device_agent.protocol import READY, FrameReader, VerbError, json_frame, message_of
 
 REPOSITORY = Path(__file__).parents[2]
 GOVERNOR = f"{CPUFREQ}/policy0/scaling_governor"
@@ -137,9 +139,10 @@ def test_guardian_holds_nothing_of_the_agents(agent):
     held = {str(link.readlink()) for link in Path(f"/proc/{agent.guardian}/fd").iterdir()}
     kinds = {name.partition(":")[0] for name in held}
     assert kinds <= {"/dev/null", "socket", "pipe", str(agent.tree.sys / "devices/system/cpu")}
-    words = Path(f"/proc/{agent.guardian}/stat").read_text().rpartition(")")[2].split()
-    parent, group, session = map(int, words[1:4])
-    assert agent.process.pid not in (parent, group, session)
+    assert os.getsid(agent.guardian) != os.getsid(agent.process.pid)
+    assert os.getpgid(agent.guardian) != os.getpgid(agent.process.pid)
+    parent = Path(f"/proc/{agent.guardian}/stat").read_text().rpartition(")")[2].split()[1]
+    assert int(parent) != agent.process.pid
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -196,6 +199,22 @@ def test_guardian_and_agent_that_are_killed_are_made_good_by_the_next(agent, sta
     assert len(greeted["clocks_recovered"]["restored"]) == 5
     assert not journal.exists()
     assert "clocks_recovered" not in start().ask("hello")
+
+
+def test_guardian_that_is_stopped_is_not_taken_for_dead(agent, tree, monkeypatch):
+    before = tree.settings()
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(lease, "_ANSWER_S", 0.05)
+    with ours, theirs, pytest.raises(VerbError, match="does not answer"):
+        lease.Lease(ours, lambda: pytest.fail("its work was done by another")).release()
+    agent.pin()
+    os.kill(agent.guardian, signal.SIGSTOP)
+    agent.renew()
+    assert agent.answer("pin_clocks", lease_s=5)["error"]["code"] == "busy"
+    assert agent.is_pinned()
+    os.kill(agent.guardian, signal.SIGCONT)
+    assert agent.ask("release_clocks")["ended"] == "released"
+    assert tree.settings() == before
 
 
 def test_silence_of_the_host_ends_the_lease(agent, tree):
