@@ -228,8 +228,8 @@ def test_silence_of_the_host_ends_the_lease(agent, tree):
 
 
 def test_signs_of_life_renew_the_lease(agent, tree):
-    agent.pin(lease_s=1)
-    for _ in range(6):
+    agent.pin(lease_s=2)
+    for _ in range(8):
         time.sleep(0.4)
         agent.renew()
         assert agent.is_pinned()
@@ -238,9 +238,9 @@ def test_signs_of_life_renew_the_lease(agent, tree):
 
 def test_signs_that_an_agent_at_work_does_not_read_renew_it_too(agent, tree):
     before = tree.settings()
-    agent.pin(lease_s=1)
+    agent.pin(lease_s=2)
     agent.process.send_signal(signal.SIGSTOP)
-    for _ in range(6):
+    for _ in range(8):
         time.sleep(0.4)
         agent.renew()
         assert agent.is_pinned()
