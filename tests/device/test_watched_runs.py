@@ -27,16 +27,16 @@ def test_watched_run_is_seen_before_during_and_after(device, workshop):
     deliver(device, bundle)
     request = RunRequest("infer", (), watch=Watch(period_s=0.3))
     seen = device.run(bundle.identity, request).health
-    # Before, at least two while 1.5 s go by, and after: the runner alone keeps a core busy.
+    # Before, at least two while the runner takes 1.2 s of a core, and after.
     assert len(seen) >= 4
     times_ns = [snapshot.monotonic_ns for snapshot in seen]
     assert times_ns == sorted(times_ns)
-    assert times_ns[-1] - times_ns[0] >= 1.5e9
+    assert times_ns[-1] - times_ns[0] >= 1.2e9
     own_s = [snapshot.load.own_s for snapshot in seen]
     # Its work counts as our own while it runs, and once it is gone.
     assert own_s == sorted(own_s)
     assert own_s[-2] - own_s[0] > 0.3
-    assert own_s[-1] - own_s[0] > 0.7
+    assert own_s[-1] - own_s[0] > 1.1
     # Those of another group are not ours: this process's are not.
     assert own_s[-1] < seen[-1].load.busy_s
 
