@@ -100,6 +100,7 @@ VERB_TABLE: "Dict[str, Verb]" = {
     "rollback": _lazily("generations", "rollback"),
     "status": _lazily("generations", "status"),
     "run": _lazily("jobs", "run"),
+    "clock": _lazily("watch", "clock"),
     "health": _lazily("watch", "health"),
     "cancel": _cancel,
     "pin_clocks": _lazily("clocks.verbs", "pin"),

@@ -44,6 +44,7 @@ class Watch:
         self._period_s = _number(wanted, "period_s", 1.0, _LEAST_PERIOD_S, 3600)
         self._idle_s = _number(wanted, "idle_s", 0.0, 0, _MOST_IDLE_S)
         rate_hz = _number(wanted, "power_hz", 0.0, 0, _MOST_HZ)
+        self._always = wanted.get("idle_always") is True
         scopes = wanted.get("scopes") or {}
         if not isinstance(scopes, dict):
             raise VerbError("bad_request", "run: scopes of rails must be a table")
@@ -55,7 +56,7 @@ class Watch:
     def before(self) -> None:
         """Look before the runner is started."""
         if self._power is not None:
-            self._power.idle("idle_before_ns", self._idle_s)
+            self._power.idle("idle_before_ns", self._idle_s, self._always)
         self._look()
 
     def during(self, group: int) -> None:
@@ -75,7 +76,7 @@ class Watch:
             self._power.stop()
         self._look()
         if self._power is not None:
-            self._power.idle("idle_after_ns", self._idle_s)
+            self._power.idle("idle_after_ns", self._idle_s, self._always)
 
     def __enter__(self) -> "Watch":
         return self
@@ -111,11 +112,14 @@ class _Power:
         self._sampler = Sampler(self._rails, rate_hz)
         self._spans: "Dict[str, List[int]]" = {}
 
-    def idle(self, name: str, seconds: float) -> None:
-        if not (self._rails and seconds):
+    def idle(self, name: str, seconds: float, always: bool) -> None:
+        if not seconds or not (self._rails or always):
             return
         began = _now_ns()
-        self._sampler.run(seconds)
+        if self._rails:
+            self._sampler.run(seconds)
+        else:
+            time.sleep(seconds)
         self._spans[name] = [began, _now_ns()]
 
     def start(self) -> None:
@@ -135,6 +139,11 @@ class _Power:
         table["refused"] = [each.as_json() for each in self._refused]
         table.update(self._spans)
         return table
+
+
+def clock(_call: "Call") -> "Answer":
+    """Tell the time of the clock that everything here is stamped by."""
+    return {"monotonic_ns": _now_ns()}
 
 
 def health(call: "Call") -> "Answer":

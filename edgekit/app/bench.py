@@ -1,20 +1,22 @@
 """``bench``: one candidate's figures, repeated until they may be believed."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from edgekit.app.bench_subjects import Ready, active_subject, built_subjects
 from edgekit.app.options import DeployOptions
 from edgekit.app.patience import wait_until_cool
-from edgekit.app.power import power_figures
+from edgekit.app.power import Meters, power_figures
 from edgekit.bench.latency import frames_per_second, summarise
 from edgekit.bench.repeats import Repeats, Tried
 from edgekit.bench.soak import soak_of
 from edgekit.bench.validity import MEDIAN_WIDTH, judge
 from edgekit.catalog.settings import settings
 from edgekit.core.bench import Attempt, BenchReport, BenchResult
+from edgekit.core.clocks import PinnedClocks
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.measurement import BenchPlan, Measurement
 from edgekit.core.validity import Reason, Validity
@@ -32,6 +34,7 @@ _STEP: Final = "bench"
 _SECONDS: Final = 10.0
 _RUNS: Final = 30
 _BUDGET_S: Final = 120.0
+_METERS_HZ: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class BenchOptions:
         soak_s: measure once, for so long, how speed holds out; 0 for no soak.
         power_hz: readings of power each second; 0 to read none.
         idle_s: how long power is read before and after each run.
+        meters: addresses of power meters on the host.
+        fixed_clocks: whether the device's clocks are pinned meanwhile.
     """
 
     seconds: float | None = None
@@ -57,6 +62,8 @@ class BenchOptions:
     soak_s: float = 0.0
     power_hz: float = 100.0
     idle_s: float = 3.0
+    meters: tuple[str, ...] = ()
+    fixed_clocks: bool = False
 
     def plan(self, *, emulated: bool) -> BenchPlan:
         """How long the runner measures."""
@@ -98,8 +105,11 @@ def bench(
         DeviceError: nothing is active there, or the device was lost.
         EngineError: nothing could be built, or a runner failed.
     """
+    from edgekit.meters.address import parse_meter
     from edgekit.report.runs import new_run_id, write_bench
 
+    for address in options.meters:
+        parse_meter(address)  # a fault in it is told before anything is built
     with ExitStack() as stack:
         found = (
             active_subject(where, stack, emit=emit)
@@ -107,13 +117,31 @@ def bench(
             else built_subjects(model, stack, emit=emit)
         )
         measuring = _Measuring(found.device, options, emit)
-        results = tuple(measuring.result(ready) for ready in found.ready)
+        with _clocks(found.device, options, emit) as clocks:
+            results = tuple(measuring.result(ready) for ready in found.ready)
         facts = found.device.facts
     first = results[0].subject
     run_id = new_run_id(first.model, first.target)
-    report = BenchReport(run_id, found.name, facts, results, settings().runs_dir / run_id)
+    folder = settings().runs_dir / run_id
+    report = BenchReport(run_id, found.name, facts, results, folder, clocks)
     write_bench(report, asked={**(model or where).as_json(), "bench": asdict(options)})
     return report
+
+
+@contextmanager
+def _clocks(
+    device: "Device", options: BenchOptions, emit: EventSink
+) -> Iterator[PinnedClocks | None]:
+    """Pin the device's clocks where that was asked for, and tell what it refused."""
+    if not options.fixed_clocks:
+        yield None
+        return
+    with device.fixed_clocks(emit=emit) as pin:
+        for why in pin.pinned.why_not:
+            emit(Note(why, warning=True))
+        if pin.pinned.hint:
+            emit(Note(pin.pinned.hint))
+        yield pin.pinned
 
 
 class _Measuring:
@@ -125,6 +153,9 @@ class _Measuring:
         self._emit = emit
         self._emulated = device.facts.emulated
         self._plan = options.plan(emulated=self._emulated)
+        self._meters = Meters(options.meters)
+        # A meter's readings want the device's idle times beside them.
+        self._power_hz = options.power_hz or (_METERS_HZ if options.meters else 0.0)
         self._before: HealthSnapshot | None = None
 
     def result(self, ready: Ready) -> BenchResult:
@@ -166,9 +197,14 @@ class _Measuring:
             knobs=ready.subject.knobs,
             timeout_s=2 * self._plan.max_seconds + _SLACK_S,
             step=_STEP,
-            watch=Watch(power_hz=self._options.power_hz, idle_s=self._options.idle_s),
+            watch=Watch(
+                power_hz=self._power_hz,
+                idle_s=self._options.idle_s,
+                idle_always=bool(self._options.meters),
+            ),
         )
-        run = ready.run(request)
+        with self._meters.around(self._device):
+            run = ready.run(request)
         if self._before is None:
             self._before = run.health[0]
         return run
@@ -208,7 +244,7 @@ class _Measuring:
             health=run.health,
             spans_ns=run.spans_ns,
             soak=soak_of(run.model_ns, run.spans_ns["model"], run.health) if soaked else None,
-            power=power_figures(run) if self._options.power_hz else None,
+            power=power_figures(run, self._meters.latest) if self._power_hz else None,
         )
 
 

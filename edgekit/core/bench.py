@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.clocks import PinnedClocks
 from edgekit.core.health import HealthSnapshot
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan, Measurement
@@ -176,13 +177,18 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What ``bench`` answers with: one result for each candidate, and where it was."""
+    """What ``bench`` answers with: one result for each candidate, and where it was.
+
+    Attributes:
+        clocks: what the device took when they were to be pinned; ``None``: they were not.
+    """
 
     run_id: str
     device_name: str
     facts: DeviceFacts
     results: tuple[BenchResult, ...]
     run_dir: Path
+    clocks: PinnedClocks | None = None
 
     @property
     def valid(self) -> bool:
@@ -197,5 +203,14 @@ class BenchReport:
             "device": {"name": self.device_name, **asdict(self.facts)},
             "results": [result.as_json() for result in self.results],
             "valid": self.valid,
+            "clocks": _clocks_json(self.clocks) if self.clocks else None,
             "run_dir": str(self.run_dir),
         }
+
+
+def _clocks_json(clocks: PinnedClocks) -> Mapping[str, Any]:
+    return {
+        "pinned": clocks.cores_pinned,
+        "clocks": [asdict(clock) for clock in clocks.clocks],
+        "why_not": list(clocks.why_not),
+    }

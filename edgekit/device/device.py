@@ -1,6 +1,7 @@
 """A device, opened: what the rest of edgekit asks of it."""
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -20,7 +21,7 @@ from edgekit.device import runs, transfer
 from edgekit.device.address import Address, LocalAddress
 from edgekit.device.client import AgentClient
 from edgekit.device.clocks import ClockPin, fixed_clocks, tell_of_recovered
-from edgekit.device.values import DeviceStatus, InstalledBundle, RunRequest, RunResult
+from edgekit.device.values import ClockTrip, DeviceStatus, InstalledBundle, RunRequest, RunResult
 
 _GC_GRACE_S: Final = 24 * 3600
 
@@ -118,6 +119,15 @@ class Device:
     def health(self) -> HealthSnapshot:
         """Look at clocks, heat, throttling, load and memory, now."""
         return HealthSnapshot.from_json(self._client.request("health"))
+
+    def clock_trips(self, count: int = 10) -> tuple[ClockTrip, ...]:
+        """Ask for the device's monotonic clock, and note the host's around each question."""
+        trips = []
+        for _ in range(count):
+            sent_ns = time.monotonic_ns()
+            device_ns = int(self._client.request("clock")["monotonic_ns"])
+            trips.append(ClockTrip(sent_ns, device_ns, time.monotonic_ns()))
+        return tuple(trips)
 
     def fixed_clocks(
         self, plan: ClockPlan | None = None, emit: EventSink = ignore

@@ -21,6 +21,8 @@ class Watch:
         period_s: between two looks at clocks, heat, throttling, load and memory.
         power_hz: readings of power each second, from all rails there are; 0 for none.
         idle_s: how long power is read before the run and after it.
+        idle_always: whether the device is left idle so long even where it has no sensor: a meter
+            on the host looks on.
         scopes: what a rail of this label covers (``board``, ``wall``, ``rail``), where its owner
             knows.
     """
@@ -28,11 +30,21 @@ class Watch:
     period_s: float = 1.0
     power_hz: float = 0.0
     idle_s: float = 0.0
+    idle_always: bool = False
     scopes: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> Mapping[str, Any]:
         """What the agent is asked."""
         return {**asdict(self), "scopes": dict(self.scopes)}
+
+
+@dataclass(frozen=True)
+class ClockTrip:
+    """One question for the device's clock: when it left, what it brought, when that came."""
+
+    host_sent_ns: int
+    device_ns: int
+    host_received_ns: int
 
 
 @dataclass(frozen=True)

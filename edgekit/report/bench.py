@@ -38,6 +38,7 @@ def bench_table(report: BenchReport) -> Table:
 def bench_lines(report: BenchReport) -> tuple[str, ...]:
     """Why a run is not believed, what could not be judged, and where the run's folder is."""
     lines = [line for result in report.results for line in _remarks(result)]
+    lines += [f"clocks: {line}" for line in _clocks(report)]
     return (*lines, f"run: {report.run_dir}")
 
 
@@ -98,6 +99,15 @@ def _power(result: BenchResult) -> tuple[str, str]:
     if power.j_per_inference is None:
         return power.name, _NONE
     return _number(power.mean_w, 2), f"{power.j_per_inference:.4g}"
+
+
+def _clocks(report: BenchReport) -> Iterator[str]:
+    if report.clocks is None:
+        return
+    for clock in report.clocks.clocks:
+        if clock.pinned:
+            yield f"{clock.name} was pinned ({clock.read_back}), and put back ({clock.was})"
+    yield from report.clocks.why_not
 
 
 def _remarks(result: BenchResult) -> Iterator[str]:

@@ -114,3 +114,26 @@ def test_race_beside_other_programs_says_so_and_exits_with_6(edgekit):
         "--accept-invalid",
     )  # fmt: skip
     assert accepted.code == 0
+
+
+def test_meter_on_the_host_tells_energy_above_idle(edgekit, refused):
+    said = refused(2, "bench", *NCNN, "--meter", "watt")
+    assert "no kind of meter" in said
+    meter = "command,scope=board:sh -c 'while :; do echo 4.25; sleep 0.05; done'"
+    done = edgekit("bench", *NCNN, "--meter", meter, "--idle", "1", "--clocks", "fixed")
+    (result,) = done.result["results"]
+    power = result["power"]
+    assert power["name"] == "board"
+    assert power["mean_w"] == pytest.approx(4.25)
+    began, ended = result["spans_ns"]["model"]
+    seconds_each = (ended - began) / 1e9 / result["latency_ms"]["runs"]
+    assert power["j_per_inference"] == pytest.approx(4.25 * seconds_each, rel=1e-3)
+    assert power["above_idle_j_per_inference"] == pytest.approx(0, abs=1e-6)
+    # A virtual machine has no clocks to pin, or a real one has: either is said.
+    clocks = done.result["clocks"]
+    assert clocks["pinned"] or clocks["why_not"]
+
+
+def test_meter_that_tells_no_watts_is_refused_before_the_run(refused):
+    said = refused(2, "bench", *NCNN, "--meter", "command:echo nix")
+    assert "prints 'nix', not watts" in said

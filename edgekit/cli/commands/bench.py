@@ -71,6 +71,20 @@ from edgekit.cli.options import (
     metavar="S",
     help="Read power so long before and after each run, where there is a sensor.",
 )
+@click.option(
+    "--meter",
+    "meters",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A power meter on this host: scpi:RESOURCE?QUERY or command:COMMAND; may be repeated.",
+)
+@click.option(
+    "--clocks",
+    type=click.Choice(["as-is", "fixed"]),
+    default="as-is",
+    show_default=True,
+    help="fixed pins the device's clocks at the highest allowed, and puts them back.",
+)
 def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - click hands over whatever was declared
     """Measure until the figures may be believed; say so, and exit with 6, where they may not.
 
@@ -106,6 +120,8 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
         soak_s=asked["soak"] or 0.0,
         power_hz=asked["power_hz"],
         idle_s=asked["idle"],
+        meters=asked["meters"],
+        fixed_clocks=asked["clocks"] == "fixed",
     )
     with make_output(in_json=in_json) as output:
         report = run(where if model else None, where, options, emit=output.emit)
