@@ -22,9 +22,9 @@ from edgekit.board.counts import (
     read_lines,
     total,
 )
+from edgekit.board.instances import RunningBoard, need_user_mode
 from edgekit.board.instructions import first_process, host_program
 from edgekit.board.privilege import Privilege
-from edgekit.board.user_mode import RunningBoard
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError
 from edgekit.core.events import EventSink, ignore
@@ -86,8 +86,10 @@ def counting_launcher(
         emit: told where something is waited for.
 
     Raises:
+        UsageError: the board is a machine of its own.
         DeviceError: qemu-user is missing, or nothing can be mounted on the board.
     """
+    need_user_mode(board, "counting")
     architecture = load_target(board.target).architecture
     kit = counting_kit(architecture, compiler, emit=emit)
     root = privilege.obtain(f"Counting on virtual board {board.name}")

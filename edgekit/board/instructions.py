@@ -26,10 +26,10 @@ from typing import Final
 from edgekit.board import privilege
 from edgekit.board.counting_kit import Compiler, counting_kit
 from edgekit.board.counts import InstructionCount, Line, make_out, read_lines, total
+from edgekit.board.instances import RunningBoard, need_user_mode
 from edgekit.board.privilege import SYSTEM_PATH, Privilege
 from edgekit.board.process import child_of
 from edgekit.board.rootfs import BOARD_USER
-from edgekit.board.user_mode import RunningBoard
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError, UsageError
 from edgekit.core.events import EventSink, StepFinished, StepStarted, ignore
@@ -75,11 +75,12 @@ def count(
         emit: told of the step.
 
     Raises:
-        UsageError: there is no command.
+        UsageError: there is no command, or the board is a machine of its own.
         DeviceError: qemu-user is missing, or the program did not end well.
     """
     if not command:
         raise UsageError("no command was given to count", hint="edgekit board count NAME -- ls /")
+    need_user_mode(board, "counting")
     architecture = load_target(board.target).architecture
     kit = counting_kit(architecture, compiler, emit=emit)
     root = privilege.obtain(f"Counting on virtual board {board.name}")

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Final
 from edgekit.board import keys
 from edgekit.board.emulated_cpu import EmulatedCpu
 from edgekit.board.face_plate import write_face_plate
+from edgekit.board.ports import HOST, free_ports
 from edgekit.board.privilege import Privilege
 from edgekit.board.process import POLL_S, ProcessMark, is_alive, kill_board, mark_process
 from edgekit.board.rootfs import remove_as_root
@@ -24,10 +23,7 @@ from edgekit.core.errors import DeviceError
 from edgekit.core.events import EventSink, Note
 from edgekit.core.target import Target
 
-HOST: Final = "127.0.0.1"
 PID_FILE: Final = "pid"
-# Below the range from which Linux takes the ports of outgoing connections (32768 and up).
-PORTS: Final = range(20_022, 30_022)
 _START_SCRIPT: Final = Path(__file__).with_name("start_board.sh")
 _BOOT_TIMEOUT_S: Final = 60.0
 
@@ -62,7 +58,7 @@ def launch(plan: Plan, root: Privilege) -> BoardState:
         DeviceError: it did not come up.
     """
     stop_orphan(plan.folder, root)
-    for port in _free_ports(plan.folder):
+    for port in free_ports(plan.folder):
         _write_files(plan, port)
         process = _spawn(plan, root)
         held = BoardState(plan.name, plan.target.name, port, plan.fingerprint, process)
@@ -93,30 +89,6 @@ def drop_foreign_files(plan: Plan, root: Privilege, emit: EventSink) -> None:
         for part in ("upper", "work", "copy", "copy.complete"):
             remove_as_root(plan.folder / part, root)
     write_atomically(note, plan.rootfs_name.encode())
-
-
-def _free_ports(folder: Path) -> Iterator[int]:
-    """Yield free ports: that of the board's last start first, then its own place in the range."""
-    with suppress(OSError, ValueError, IndexError):
-        text = (folder / "known_hosts").read_text(encoding="ascii")
-        last = int(text.split()[0].rpartition(":")[2])
-        if last in PORTS and _is_free(last):
-            yield last
-    first = int.from_bytes(hashlib.sha256(os.fsencode(folder)).digest()[:4], "big")
-    for offset in range(len(PORTS)):
-        port = PORTS[(first + offset) % len(PORTS)]
-        if _is_free(port):
-            yield port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _write_files(plan: Plan, port: int) -> None:
@@ -205,5 +177,9 @@ def stop_orphan(folder: Path, root: Privilege) -> None:
         pid = int((folder / PID_FILE).read_text(encoding="ascii"))
         process = mark_process(pid)
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if process and words[0] == b"unshare" and os.fsencode(folder) in words:
+        # The folder itself, or a file in it: that is how the two kinds of boards are told.
+        own = os.fsencode(folder)
+        told = any(word == own or word.startswith(own + b"/") for word in words)
+        program = Path(os.fsdecode(words[0])).name
+        if process and told and program.startswith(("unshare", "qemu-system")):
             kill_board(process, root)

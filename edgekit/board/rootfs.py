@@ -108,7 +108,7 @@ def build_rootfs(
     with FileLock(boards_folder() / ".locks" / recipe.name, emit, subject):
         if path.is_dir():
             return path
-        _check_room(path.parent)
+        check_room(path.parent)
         _remove_abandoned(recipe, root)
         building = path.parent / f".building-{recipe.name}-{os.getpid()}"
         step = f"board:rootfs:{recipe.architecture}"
@@ -155,28 +155,33 @@ def _remove_abandoned(recipe: RootfsRecipe, root: Privilege) -> None:
             remove_as_root(left, root)
 
 
-def _check_room(folder: Path) -> None:
+def check_room(folder: Path) -> None:
+    """Refuse to begin where there is not the room that making a board's parts takes.
+
+    Raises:
+        DiskFullError: there is not.
+    """
     free = shutil.disk_usage(folder).free
     if free < _ROOM_BYTES:
         raise DiskFullError(
-            f"{folder} has {free >> 20} MiB free; a board's root file system needs "
-            f"{_ROOM_BYTES >> 20} MiB while it is made",
+            f"{folder} has {free >> 20} MiB free; a board's root file system or kernel "
+            f"needs {_ROOM_BYTES >> 20} MiB while it is made",
             hint="free some space, or set EDGEKIT_CACHE_DIR to a larger disk",
         )
 
 
-def _archive_line(recipe: RootfsRecipe, mirror: str | None) -> str:
-    """Return the one line of sources.list that the root file system is made from.
+def archive_line(suite: str, mirror: str | None) -> str:
+    """Return the one line of sources.list that a board's packages come from.
 
     Only the main suite: what a board must show does not depend on the latest updates, and the
     smaller archives were seen inconsistent for armhf.
     """
     if mirror is not None:
         key = apt_sources.DEBIAN_KEYRING
-        return f"deb [signed-by={key}] {mirror} {recipe.suite} main"
+        return f"deb [signed-by={key}] {mirror} {suite} main"
     sources = apt_sources.read_sources()
-    archive = apt_sources.debian_archive(sources, apt_sources.host_codename() or recipe.suite)
-    return f"deb [signed-by={archive.signed_by}] {archive.uri} {recipe.suite} main"
+    archive = apt_sources.debian_archive(sources, apt_sources.host_codename() or suite)
+    return f"deb [signed-by={archive.signed_by}] {archive.uri} {suite} main"
 
 
 def mmdebstrap_command(
@@ -212,7 +217,7 @@ def _run_mmdebstrap(
     emit: EventSink,
 ) -> None:
     command = mmdebstrap_command(
-        recipe, folder, _archive_line(recipe, mirror), apt_sources.host_proxy()
+        recipe, folder, archive_line(recipe.suite, mirror), apt_sources.host_proxy()
     )
     log = folder.parent / f"{recipe.name}.log"
     progress = InstallProgress(f"board:rootfs:{recipe.architecture}", emit)

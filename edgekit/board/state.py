@@ -17,7 +17,8 @@ class BoardState:
 
     Attributes:
         fingerprint: of everything it was started from; another one is another board.
-        process: what holds its namespaces; with it dies everything on the board.
+        process: what holds its namespaces, or is its machine; with it dies everything on the board.
+        kind: ``user`` or ``system``.
     """
 
     name: str
@@ -25,6 +26,7 @@ class BoardState:
     port: int
     fingerprint: str
     process: ProcessMark
+    kind: str = "user"
 
 
 def write_state(folder: Path, state: BoardState) -> None:
