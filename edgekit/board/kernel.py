@@ -1,0 +1,164 @@
+"""The kernel of system boards: Debian's own for arm64, as the archive serves it when it is made.
+
+Nothing of it is installed: the packages are unpacked here, and what is needed of them is kept.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Final
+
+from edgekit.board.debian_packages import PackageArchive, said, unpack
+from edgekit.board.rootfs import archive_line, boards_folder, check_room
+from edgekit.catalog.cache import KeyedCache, remove_tree
+from edgekit.core.errors import DeviceError
+from edgekit.core.events import EventSink, StepFinished, StepStarted
+
+_FORMAT: Final = 1
+_ARCHITECTURE: Final = "arm64"
+_META: Final = "linux-image-arm64"
+# Programs that the root file system lacks: busybox for the initial one, i2cset for the sensors.
+_TOOLS: Final = ("busybox-static", "i2c-tools", "libi2c0")
+BOOT_MODULES: Final = ("virtio_mmio", "virtio_blk", "crc32c_generic", "ext4")
+_MODULES: Final = (
+    *BOOT_MODULES,
+    *("virtio_net", "virtio_rng", "i2c-dev"),
+    *("cpufreq_ondemand", "cpufreq_powersave", "cpufreq_userspace", "cpufreq_conservative"),
+    *("vivid", "null_blk", "softdog", "sch_netem"),
+)
+# What Debian's configuration leaves out, by its place in the kernel's sources.
+DRIVERS: Final = (
+    "drivers/i2c/i2c-stub.c",
+    "drivers/hwmon/ina2xx.c",
+    "drivers/hwmon/ina3221.c",
+    "drivers/power/supply/test_power.c",
+)
+
+
+def kernel_folder(suite: str, mirror: str | None, emit: EventSink) -> Path:
+    """Return the folder with the kernel; fetch it if it is not in the cache.
+
+    It holds ``release`` (the kernel's own name of its version), ``vmlinuz``, ``modules/`` (a
+    ``lib/modules`` with what boards need), ``tools/`` (programs for the board), ``drivers/``
+    (sources) and ``headers/`` (packages).
+
+    Raises:
+        DeviceError: a package cannot be had.
+        DiskFullError: the cache's disk has no room for it.
+    """
+    key = json.dumps([_FORMAT, suite, mirror, _META, _TOOLS, _MODULES, DRIVERS])
+    cache = KeyedCache(boards_folder() / "kernels")
+    if found := cache.get(key):
+        return found
+    step = "board:kernel"
+
+    def fill(folder: Path) -> None:
+        emit(StepStarted(step, f"Fetch Debian's kernel for {_ARCHITECTURE} (once, 210 MB)"))
+        # Inside, so that what a killed process leaves is found and removed.
+        scratch = folder / "scratch"
+        try:
+            check_room(folder)
+            scratch.mkdir()
+            release = _fill(folder, scratch, archive_line(suite, mirror), step, emit)
+            remove_tree(scratch)
+        except BaseException:
+            emit(StepFinished(step, "failed", ok=False))
+            raise
+        emit(StepFinished(step, release))
+
+    return cache.build(key, fill, emit=emit, subject="the kernel of system boards")
+
+
+def _fill(folder: Path, scratch: Path, line: str, step: str, emit: EventSink) -> str:
+    archive = PackageArchive(scratch, line, _ARCHITECTURE)
+    image = _only(archive.dependencies(_META), "linux-image-", _META)
+    release = image.removeprefix("linux-image-")
+    headers = f"linux-headers-{release}"
+    needed = archive.dependencies(headers)
+    common = _only(needed, "linux-headers-", headers)
+    kbuild = _only(needed, "linux-kbuild-", headers)
+    source = f"linux-source-{'.'.join(release.split('.')[:2])}"
+    built_from = [headers, common, f"{kbuild}:{archive.host_architecture}"]
+    (folder / "headers").mkdir()
+    archive.download(built_from, folder / "headers", step, emit)
+    archive.download([image, source, *_TOOLS], scratch, step, emit)
+    for tool in _TOOLS:
+        unpack(_file(scratch, tool), folder / "tools")
+    unpack(_file(scratch, image), scratch / "image")
+    shutil.copyfile(scratch / "image" / "boot" / f"vmlinuz-{release}", folder / "vmlinuz")
+    _choose_modules(scratch / "image", release, folder / "modules")
+    _take_drivers(_file(scratch, source), scratch, folder / "drivers")
+    (folder / "release").write_text(release, encoding="ascii")
+    return release
+
+
+def _only(names: tuple[str, ...], start: str, package: str) -> str:
+    found = [name for name in names if name.startswith(start)]
+    if len(found) != 1:
+        raise DeviceError(f"Debian's {package} needs {', '.join(names)}: one {start}* was expected")
+    return found[0]
+
+
+def _file(folder: Path, package: str) -> Path:
+    return next(folder.glob(f"{package}_*.deb"))
+
+
+def _choose_modules(image: Path, release: str, folder: Path) -> None:
+    """Copy the modules that boards need, with all that these need, in the kernel's own layout."""
+    said(["depmod", "-b", image, release])
+    tree = image / "lib" / "modules" / release
+    chosen = folder / "lib" / "modules" / release
+    for file in load_order(tree, _MODULES):
+        (chosen / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tree / file, chosen / file)
+    # By these two depmod knows what is in the kernel itself.
+    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+        shutil.copyfile(tree / name, chosen / name)
+
+
+def load_order(tree: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the files of modules and of all that they need, those that are needed first.
+
+    Args:
+        tree: a folder of modules, after depmod.
+        names: modules; one that is built into the kernel needs no file.
+
+    Raises:
+        DeviceError: the kernel has no such module.
+    """
+    needs: dict[str, list[str]] = {}
+    by_name: dict[str, str] = {}
+    for line in (tree / "modules.dep").read_text(encoding="ascii").splitlines():
+        file, _, others = line.partition(":")
+        needs[file] = others.split()
+        by_name[_module_name(file)] = file
+    inside = {
+        _module_name(line)
+        for line in (tree / "modules.builtin").read_text(encoding="ascii").splitlines()
+    }
+    files: dict[str, None] = {}
+    for name in names:
+        plain = name.replace("-", "_")
+        if plain in by_name:
+            # depmod writes down all that is needed, the last to be loaded first.
+            for file in (*reversed(needs[by_name[plain]]), by_name[plain]):
+                files[file] = None
+        elif plain not in inside:
+            raise DeviceError(f"the kernel {tree.name} has no module {name}")
+    return tuple(files)
+
+
+def _module_name(file: str) -> str:
+    return Path(file).name.partition(".ko")[0].replace("-", "_")
+
+
+def _take_drivers(package: Path, scratch: Path, folder: Path) -> None:
+    """Take single files out of the package of the kernel's sources, an archive in an archive."""
+    unpack(package, scratch / "source")
+    (archive,) = (scratch / "source" / "usr" / "src").glob("linux-source-*.tar.xz")
+    top = archive.name.removesuffix(".tar.xz")
+    names = [f"{top}/{path}" for path in DRIVERS]
+    folder.mkdir()
+    said(["tar", "-xJf", archive, "-C", scratch, *names])
+    for path in DRIVERS:
+        shutil.copyfile(scratch / top / path, folder / Path(path).name)
