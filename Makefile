@@ -22,6 +22,7 @@ demo: venv ## deploy a small detector to a virtual RK3566 and to this machine
 # Without these packages the tests that need them skip and say so.
 system:
 	@bash scripts/system-packages.sh board || echo "edgekit: going on; tests of virtual boards will skip" >&2
+	@bash scripts/system-packages.sh system-board || echo "edgekit: going on; tests of system boards will skip" >&2
 	@bash scripts/system-packages.sh native || echo "edgekit: going on; tests of ncnn's program will skip" >&2
 
 test: venv system lint ## lint, then every test

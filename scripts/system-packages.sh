@@ -3,6 +3,7 @@
 #
 #   scripts/system-packages.sh python   what makes a virtual environment
 #   scripts/system-packages.sh board    what virtual boards and a loopback sshd need
+#   scripts/system-packages.sh system-board   what virtual boards with a kernel of their own need
 #   scripts/system-packages.sh native   what builds libraries of engines for tests of programs in C
 #   scripts/system-packages.sh vulkan   a Vulkan driver in software, for tests of engines on a GPU
 #
@@ -10,15 +11,17 @@
 # one command that mends it and exits with 3; with nothing missing it does nothing.
 set -euo pipefail
 
-group=${1:?usage: $0 python|board|native|vulkan}
+group=${1:?usage: $0 python|board|system-board|native|vulkan}
 case "$group" in
     python) packages=(python3 python3-venv) ;;
     board) packages=(qemu-user-static qemu-user binfmt-support mmdebstrap arch-test openssh-server openssh-client
         debian-archive-keyring ca-certificates) ;;
+    system-board) packages=(qemu-system-arm qemu-utils device-tree-compiler e2fsprogs kmod gcc-aarch64-linux-gnu
+        make zstd xz-utils) ;;
     native) packages=(cmake) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
     *)
-        echo "$0: no package group is named '$group' (known: python, board, native, vulkan)" >&2
+        echo "$0: no package group is named '$group' (known: python, board, system-board, native, vulkan)" >&2
         exit 2
         ;;
 esac

@@ -173,14 +173,14 @@ def _address_of(entry: "DeviceEntry") -> "Address":
 
 
 def _virtual_address(target: Target | None, name: str | None, emit: EventSink) -> "Address":
-    from edgekit.board import user_mode
+    from edgekit.board import boards
 
     if target is None or not target.compatible:
         raise UsageError(
             f"no virtual board can be made of {target.name if target else 'an unknown target'}",
             hint="--target NAME with a board's name; edgekit targets lists them",
         )
-    return board_address(user_mode.up(target, name=name, emit=emit))
+    return board_address(boards.up(target, name=name, emit=emit))
 
 
 def board_address(board: "RunningBoard") -> "Address":

@@ -167,7 +167,11 @@ def _host_toolboxes() -> Iterator[Check]:
 
 def _host_boards() -> Iterator[Check]:
     from edgekit.board import privilege
-    from edgekit.board.requirements import counting_requirement, requirements
+    from edgekit.board.requirements import (
+        counting_requirement,
+        requirements,
+        system_requirements,
+    )
 
     needed = requirements()
     try:
@@ -187,6 +191,10 @@ def _host_boards() -> Iterator[Check]:
     detail = "found" if emulator.present else f"missing; it takes {emulator.name}"
     fix = None if emulator.present else f"{as_root} {emulator.install_command}".strip()
     yield Check("virtual boards: counting instructions", True, detail, fix)
+    lacking = [entry.name for entry in system_requirements() if not entry.present]
+    detail = f"missing; they take {', '.join(lacking)}" if lacking else "found"
+    command = f"{as_root} apt-get install --no-install-recommends -y {' '.join(lacking)}"
+    yield Check("virtual boards: system boards", True, detail, command.strip() if lacking else None)
 
 
 def _device_target(facts: DeviceFacts, target: Target | None) -> Check:

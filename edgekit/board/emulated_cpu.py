@@ -107,18 +107,22 @@ def _features_of(core: str) -> frozenset[str]:
     return _FEATURES_V8_2 if core in _NEWER_CORES else _FEATURES_V8_0
 
 
-def emulated_cpu(target: Target) -> EmulatedCpu:
+def emulated_cpu(target: Target, emulator: str | None = None) -> EmulatedCpu:
     """Choose the processor for ``target`` among those that the installed emulator knows.
+
+    Args:
+        target: the board.
+        emulator: program that runs it; ``None`` for the one that runs single programs.
 
     Raises:
         DeviceError: the emulator is missing, or knows none that fits.
     """
-    emulator = emulator_for(target.architecture)
+    emulator = emulator or emulator_for(target.architecture)
     program = shutil.which(emulator, path=SYSTEM_PATH)
     if program is None:
+        package = "qemu-system-arm" if "system" in emulator else "qemu-user-static"
         raise DeviceError(
-            f"{emulator} is not installed",
-            hint="run `apt-get install qemu-user-static` as root",
+            f"{emulator} is not installed", hint=f"run `apt-get install {package}` as root"
         )
     model, exact = choose_model(target, known_models(_ask(program, "-cpu", "help")))
     version = re.search(r"version (\S+)", _ask(program, "--version"))

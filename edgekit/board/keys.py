@@ -74,6 +74,31 @@ Subsystem sftp internal-sftp
 """
 
 
+def system_sshd_config() -> str:
+    """Return the sshd settings of a board that is a machine of its own.
+
+    Its root may log in: a machine apart can be harmed by it, this one cannot.
+    """
+    return f"""\
+Port 22
+HostKey /etc/{CONFIG_FOLDER}/ssh_host_ed25519_key
+AuthorizedKeysFile /etc/{CONFIG_FOLDER}/authorized_keys
+AllowUsers {BOARD_USER} root
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PidFile none
+PrintMotd no
+PrintLastLog no
+MaxStartups 100:30:200
+MaxSessions 100
+SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+Subsystem sftp internal-sftp
+"""
+
+
 def write_known_hosts(path: Path, port: int, host_key: Path) -> None:
     """Write the file by which clients know the board's host key."""
     write_atomically(path, f"[127.0.0.1]:{port} {public_key(host_key)}\n".encode())

@@ -22,6 +22,19 @@ _PACKAGES: Final = {
     "openssh-client": ("ssh", "ssh-keygen"),
     "util-linux": ("unshare", "setsid", "setpriv"),
 }
+# What a board that is a machine of its own needs besides.
+_SYSTEM_PACKAGES: Final = {
+    "qemu-system-arm": ("qemu-system-aarch64",),
+    "qemu-utils": ("qemu-img",),
+    "device-tree-compiler": ("dtc",),
+    "e2fsprogs": ("mke2fs",),
+    "kmod": ("depmod",),
+    "gcc-aarch64-linux-gnu": ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-strip"),
+    "make": ("make",),
+    "zstd": ("zstd",),
+    "xz-utils": ("xz",),
+    "openssh-client": ("ssh", "ssh-keygen"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,21 @@ def counting_requirement() -> Requirement:
     names = ("qemu-aarch64", "qemu-arm")
     present = all(shutil.which(name, path=SYSTEM_PATH) for name in names)
     return Requirement("qemu-user", present, "apt-get install --no-install-recommends -y qemu-user")
+
+
+def system_requirements() -> tuple[Requirement, ...]:
+    """Tell what a system board needs of the host, and what of it is there. Quick, no root.
+
+    Its root file system is that of user-mode boards: to make that, it takes what those need.
+    """
+    return tuple(
+        Requirement(
+            package,
+            all(shutil.which(name, path=SYSTEM_PATH) for name in programs),
+            f"apt-get install --no-install-recommends -y {package}",
+        )
+        for package, programs in _SYSTEM_PACKAGES.items()
+    )
 
 
 def _packages(handlers_ready: bool) -> Iterator[tuple[str, bool]]:
@@ -143,14 +171,27 @@ def check_requirements() -> None:
     Raises:
         DeviceError: something is missing; the hint holds the command that brings it.
     """
+    _check(requirements(), "a virtual board")
+
+
+def check_system_requirements() -> None:
+    """Refuse to go on without the packages that a system board needs.
+
+    Raises:
+        DeviceError: something is missing; the hint holds the command that brings it.
+    """
+    _check(system_requirements(), "a system board")
+
+
+def _check(wanted: tuple[Requirement, ...], what: str) -> None:
     missing = [
         entry
-        for entry in requirements()
+        for entry in wanted
         if not entry.present and entry.install_command.startswith("apt-get ")
     ]
     if missing:
         names = " ".join(entry.name for entry in missing)
         raise DeviceError(
-            f"a virtual board needs on this host: {names}",
+            f"{what} needs on this host: {names}",
             hint=f"run `apt-get install --no-install-recommends -y {names}` as root",
         )

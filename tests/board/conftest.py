@@ -1,12 +1,13 @@
 """Virtual boards: what stands written of them, and real ones where this host can carry them."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from edgekit.board import user_mode
-from edgekit.board.requirements import requirements
+from edgekit.board import system_mode, user_mode
+from edgekit.board.requirements import requirements, system_requirements
 from edgekit.board.user_mode import RunningBoard
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import UnknownNameError
@@ -42,3 +43,41 @@ def bring_up() -> Iterator[Callable[[str], RunningBoard]]:
             user_mode.down(name, wipe=True)
         except UnknownNameError:
             continue  # the test itself wiped it
+
+
+@pytest.fixture(scope="session")
+def system_board() -> Iterator[RunningBoard]:
+    """A system board of these tests' own, as an RK3566; it is removed at the end."""
+    missing = [
+        entry.name for entry in (*system_requirements(), *requirements()) if not entry.present
+    ]
+    if missing:
+        pytest.skip(f"a system board needs on this host: {', '.join(missing)}")
+    if os.geteuid() != 0:
+        pytest.skip("making a system board needs root")
+    name = f"test-{os.getpid()}-system"
+    yield system_mode.up(load_target("rk3566"), name=name)
+    system_mode.down(name, wipe=True)
+
+
+@pytest.fixture
+def as_root(system_board) -> Iterator[Callable[[str], str]]:
+    """Run commands as the board's root; what its sensors measure is as it was afterwards."""
+
+    def run(command: str) -> str:
+        done = subprocess.run(
+            [*system_mode.ssh_command(system_board.name, as_root=True), command],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    yield run
+    run(
+        "virtual-sensors temperature 45000; virtual-sensors power 3125; "
+        "cd /sys/devices/system/cpu/cpufreq/policy0 && echo schedutil >scaling_governor && "
+        "cat cpuinfo_min_freq >scaling_min_freq && cat cpuinfo_max_freq >scaling_max_freq"
+    )

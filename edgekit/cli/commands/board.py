@@ -1,6 +1,7 @@
 """``edgekit board up|down|list|ssh|count``: virtual boards on this machine."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,16 +16,24 @@ def board() -> None:
 @board.command()
 @click.argument("target")
 @click.option("--name", metavar="NAME", help="For several of one kind; default: the target's name.")
+@click.option(
+    "--kind",
+    type=click.Choice(["user", "system"]),
+    help="user: programs on this machine's kernel; system: a machine of its own, with Debian's "
+    "kernel and its drivers. Default: what the board was, and user for a new one.",
+)
 @json_option
-def up(target: str, name: str | None, in_json: bool) -> None:
+def up(
+    target: str, name: str | None, kind: Literal["user", "system"] | None, in_json: bool
+) -> None:
     """Make and start a virtual board of kind TARGET; one that is up stays so."""
-    from edgekit.board import user_mode
+    from edgekit.board import boards
     from edgekit.catalog.targets import load_target
     from edgekit.cli.output import make_output
     from edgekit.cli.views.boards import board_facts, board_lines
 
     with make_output(in_json=in_json) as output:
-        running = user_mode.up(load_target(target), name=name, emit=output.emit)
+        running = boards.up(load_target(target), name=name, kind=kind, emit=output.emit)
         output.result(board_facts(running), *board_lines(running))
 
 
@@ -32,7 +41,7 @@ def up(target: str, name: str | None, in_json: bool) -> None:
 @click.argument("name")
 @json_option
 def down(name: str, in_json: bool) -> None:
-    """Stop the virtual board NAME. What is on its disk stays."""
+    """Stop the virtual board NAME. What is on its disk stays; a system board sleeps."""
     from edgekit.board import user_mode
     from edgekit.cli.output import make_output
 
@@ -58,13 +67,17 @@ def list_(in_json: bool) -> None:
 @board.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def ssh(name: str, command: tuple[str, ...]) -> None:
-    """Log in to the virtual board NAME, or run COMMAND there."""
+@click.option("--root", "as_root", is_flag=True, help="As root, which system boards alone have.")
+def ssh(name: str, command: tuple[str, ...], as_root: bool) -> None:
+    """Log in to the virtual board NAME, or run COMMAND there.
+
+    Write -- before a COMMAND that has options of its own.
+    """
     import os
 
     from edgekit.board import user_mode
 
-    argv = [*user_mode.ssh_command(name), *command]
+    argv = [*user_mode.ssh_command(name, as_root=as_root), *command]
     os.execvp(argv[0], argv)  # noqa: S606 - the user's terminal becomes ssh's
 
 

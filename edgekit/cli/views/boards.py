@@ -14,6 +14,7 @@ def board_facts(board: "RunningBoard") -> Mapping[str, Any]:
     return {
         "name": board.name,
         "target": board.target,
+        "kind": board.kind,
         "host": board.host,
         "port": board.port,
         "user": board.user,
@@ -35,9 +36,9 @@ def board_lines(board: "RunningBoard") -> tuple[str, ...]:
 
 def board_table(boards: "Sequence[RunningBoard]") -> Table:
     """One row per board that is up."""
-    columns = tuple(Column(name) for name in ("board", "target", "address", "pid"))
+    columns = tuple(Column(name) for name in ("board", "target", "kind", "address", "pid"))
     rows = tuple(
-        (each.name, each.target, f"{each.user}@{each.host}:{each.port}", str(each.pid))
+        (each.name, each.target, each.kind, f"{each.user}@{each.host}:{each.port}", str(each.pid))
         for each in boards
     )
     return Table(columns, rows)

@@ -1,0 +1,168 @@
+"""A system board's machine: QEMU's ``virt``, how it is started, and from what state."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgekit.board.device_tree import identity, write_device_tree
+from edgekit.board.emulated_cpu import EmulatedCpu
+from edgekit.board.launch import PID_FILE
+from edgekit.board.monitor import SOCKET, restoring
+from edgekit.board.ports import HOST
+from edgekit.board.process import ProcessMark, mark_process
+from edgekit.core.errors import DeviceError
+from edgekit.core.target import Target
+
+_FORMAT: Final = 1  # of what ``start`` says beside that which the key holds
+PROGRAM: Final = "qemu-system-aarch64"
+DISK: Final = "disk.qcow2"
+MEMORY: Final = "memory.zst"
+DEVICE_TREE: Final = "board.dtb"
+CONSOLE: Final = "console"
+# None of the devices that a machine has by itself.
+_BARE: Final = ("-nodefaults", "-no-user-config", "-display", "none")
+_MOST_CORES: Final = 16
+_MEMORY_MIB: Final = (512, 2048)  # at least, at most: what is not used takes none of the host's
+
+
+class PortTakenError(Exception):
+    """Another program has the port."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All that a machine is, but for its disk and its state.
+
+    Attributes:
+        image: folder of ``edgekit.board.system_image``.
+        kernel: folder of ``edgekit.board.kernel``.
+    """
+
+    target: Target
+    cpu: EmulatedCpu
+    image: Path
+    kernel: Path
+
+    @property
+    def key(self) -> str:
+        """A text that differs where a saved state would not fit."""
+        tree = identity(self.target)
+        own = [_FORMAT, *self._hardware(), self._command_line(), tree, self.cpu.version]
+        return json.dumps([*own, self.image.name, self.kernel.name])
+
+    def write_device_tree(self, folder: Path) -> None:
+        """Write the machine's device tree into a folder."""
+        raw = folder / "machine.dtb"
+        machine, *others = self._hardware()
+        _run([PROGRAM, "-M", f"{machine},dumpdtb={_comma_free(raw)}", *others, *_BARE])
+        write_device_tree(raw, self.target, folder / DEVICE_TREE)
+
+    def start(self, folder: Path, state: Path, port: int, *, restored: bool) -> ProcessMark:
+        """Start the machine and return once it is made.
+
+        Args:
+            folder: its own, with its disk; the monitor's socket, the process's id and what the
+                machine says on its console come to stand there.
+            state: folder with the device tree and, to go on from it, the saved memory.
+            port: of this machine that leads to the board's sshd.
+            restored: whether to begin with the saved memory.
+
+        Raises:
+            PortTakenError: another program has the port.
+            DeviceError: QEMU is missing or refuses.
+        """
+        machine, *others = self._hardware()
+        command = [
+            *(PROGRAM, "-M", machine, *others),
+            *(*_BARE, "-no-reboot"),
+            *("-accel", "tcg,thread=multi,tb-size=128"),
+            *("-kernel", self.kernel / "vmlinuz", "-initrd", self.image / "initrd.img"),
+            *("-dtb", state / DEVICE_TREE, "-append", self._command_line()),
+            *(
+                "-drive",
+                f"if=none,id=disk,format=qcow2,cache=unsafe,file={_comma_free(folder / DISK)}",
+            ),
+            *("-device", "virtio-blk-device,drive=disk", "-device", "virtio-rng-device"),
+            # Nothing can be reached from the board; the one way in is its sshd.
+            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{port}-:22"),
+            *("-device", "virtio-net-device,netdev=net"),
+            *("-serial", f"file:{_comma_free(folder / CONSOLE)}"),
+            *("-qmp", f"unix:{SOCKET},server=on,wait=off"),
+            *("-daemonize", "-pidfile", folder / PID_FILE),
+            *(("-incoming", restoring(state / MEMORY)) if restored else ()),
+        ]
+        for left in (SOCKET, PID_FILE):
+            (folder / left).unlink(missing_ok=True)
+        try:
+            _run(command, folder)
+        except DeviceError as error:
+            if "host forwarding" in error.message:
+                raise PortTakenError from error
+            raise
+        process = mark_process(int((folder / PID_FILE).read_text(encoding="ascii")))
+        if process is None:
+            raise DeviceError(
+                f"the machine in {folder} ended at once", hint=f"see {folder / CONSOLE}"
+            )
+        return process
+
+    def _hardware(self) -> list[str]:
+        cores = min(self.target.cores, _MOST_CORES)
+        least, most = _MEMORY_MIB
+        memory = max(least, min(most, *self.target.memory_mb, most))
+        return [
+            "virt,gic-version=3",
+            "-cpu",
+            self.cpu.model,
+            "-smp",
+            str(cores),
+            "-m",
+            f"{memory}M",
+        ]
+
+    def _command_line(self) -> str:
+        clusters = self.target.clusters
+        told = {
+            "target": self.target.name,
+            "cpu": self.cpu.model,
+            "qemu": self.cpu.version,
+            "cores": ",".join(str(cluster.count) for cluster in clusters),
+            "max_khz": ",".join(str(cluster.max_mhz * 1000) for cluster in clusters),
+        }
+        # A board that panics ends; nobody would see it stand there.
+        words = ["console=ttyAMA0", "panic=-1", "quiet", "loglevel=4"]
+        return " ".join([*words, *(f"edgekit.{name}={value}" for name, value in told.items())])
+
+
+def make_disk(disk: Path, image: Path) -> None:
+    """Make a disk that holds what a board writes on top of an image.
+
+    Raises:
+        DeviceError: qemu-img is missing or failed.
+    """
+    _run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image / "disk.img", disk])
+
+
+def _comma_free(path: Path) -> str:
+    # QEMU takes a comma for the end of a value, and two for one.
+    return str(path).replace(",", ",,")
+
+
+def _run(command: list[str | Path], folder: Path | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise DeviceError(f"{command[0]} cannot be run: {error.strerror}") from error
+    if done.returncode != 0:
+        raise DeviceError(f"{command[0]} failed: {done.stderr.strip()[-800:]}")
