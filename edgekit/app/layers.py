@@ -153,6 +153,11 @@ def _mapped(arena: Arena, entry: Entry, files: Mapping[str, Path]) -> LayerProfi
     except (ValueError, KeyError, TypeError) as error:
         raise RunnerError(f"the runner's {_FILE} cannot be read: {error!r}") from error
     total_ns = sum(row.time_ns for row in rows)
+    if total_ns == 0:
+        raise RunnerError(
+            f"every layer is shorter than {entry.candidate.engine}'s clock can tell",
+            hint="profile a larger model, or one with a larger --size",
+        )
     found = tuple(
         _layer([rows[at] for at in group.rows], group.nodes, total_ns) for group in groups
     )
@@ -192,7 +197,7 @@ def _layer(rows: "list[Row]", nodes: tuple[str, ...], total_ns: int) -> LayerTim
         nodes=nodes,
         operator=joined([row.operator for row in rows], " + "),
         time_ns=time_ns,
-        share=time_ns / total_ns if total_ns else 0.0,
+        share=time_ns / total_ns,
         unit=joined([row.unit for row in rows], " + "),
         kernel=joined([row.kernel for row in rows], " + "),
     )

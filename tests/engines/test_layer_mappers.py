@@ -65,7 +65,6 @@ def profiled(tiny, home, here, calibrate, buildable, run_runner, tmp_path):
 def test_layers_are_nodes_of_the_model_each_in_one_layer_at_most(profiled, name, precision):
     told, rows, groups, graph = profiled(name, precision)
     assert told["runs"] >= 5
-    assert sum(row.time_ns for row in rows) > 0
     assert all(row.time_ns >= 0 and row.unit for row in rows)
     # No layer is lost or told twice.
     assert sorted(at for group in groups for at in group.rows) == list(range(len(rows)))

@@ -62,9 +62,17 @@ class _Made:
         """Return what a node makes that is called after the tensor or node in whose place it is."""
         plain = _SUFFIX.sub("", node.name)
         source = self._by_name.get(plain)
-        if source is not None:
-            return set(source.outputs)
-        return {plain} & self._known
+        ends = set(source.outputs) if source is not None else {plain} & self._known
+        if node.operator == "Conv" and len(node.inputs) > 1:
+            # It was called so before a sum with its second input was fused into it.
+            return {after for end in ends for after in self._sum_of(end)}
+        return ends
+
+    def _sum_of(self, tensor: str) -> tuple[str, ...]:
+        readers = [self._source.nodes[at] for at in self._source.readers(tensor)]
+        if len(readers) == 1 and readers[0].operator == "Add":
+            return readers[0].outputs
+        return (tensor,)
 
     def _is_known(self, tensor: str) -> bool:
         """Tell whether the model has a tensor, or the layer that makes it has an end."""

@@ -6,7 +6,7 @@ Python 3.6 and newer, NumPy, and ai_edge_litert or its forerunner tflite_runtime
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from edgekit.onboard.arrays import Form, Quantised
 # Axes that bring channels last to the model's order, and the model's to channels last.
 _FROM_LAST = [0, 3, 1, 2]
 _TO_LAST = [0, 2, 3, 1]
+# By how much both ways into LiteRT may differ, by the kind of dtype.
+_NEAR = {"f": 1e-3, "i": 1, "u": 1, "b": 0}
 
 
 class Session:
@@ -34,12 +36,12 @@ class Session:
     def __init__(
         self, folder: str, job: Mapping[str, Any], _precision: str, knobs: Mapping[str, Any]
     ) -> None:
-        interpreter, self._versions = _runtime()
+        interpreter, self._package = _runtime()
+        self._model = os.path.join(folder, "model.tflite")
+        self._threads = knobs["threads"]
         with open(os.path.join(folder, "tensors.json"), encoding="utf-8") as stream:
             tensors = json.load(stream)
-        self._net = interpreter(
-            model_path=os.path.join(folder, "model.tflite"), num_threads=knobs["threads"]
-        )
+        self._net = interpreter(model_path=self._model, num_threads=self._threads)
         self._net.allocate_tensors()
         given, made = self._net.get_input_details(), self._net.get_output_details()
         self.input_forms = {
@@ -66,7 +68,91 @@ class Session:
 
     def versions(self) -> Dict[str, str]:
         """Tell the software that ran."""
-        return self._versions
+        package = self._package
+        return {"tflite": "%s %s" % (package.__name__, package.__version__)}
+
+    def profile(self, inputs: Mapping[str, Any], runs: int, layers: Any, folder: str) -> None:
+        """Infer by LiteRT's other way in, whose profiler counts whole microseconds.
+
+        The operators of the file as the interpreter has them go along: XNNPACK tells of its own
+        only what they are and their order.
+        """
+        from edgekit.engines.tflite import runner_profiler as profiler
+
+        name, version = self._package.__name__, self._package.__version__
+        if name != "ai_edge_litert" or not version.startswith(profiler.RELEASES):
+            raise RuntimeError("the profiler of %s %s is not known" % (name, version))
+        self.run(inputs)
+        library = os.path.dirname(self._package.__file__)
+        model = profiler.Profiled(library, self._model, self._threads)
+        places = {detail["index"]: at for at, detail in enumerate(self._net.get_input_details())}
+        for name, index, dtype in self._inputs:
+            model.feed(places[index], np.asarray(inputs[name], dtype=dtype, order="C").tobytes())
+        model.run()
+        self._check(model.outputs())
+        for _run in range(runs):
+            _tell(model.profile(), layers)
+        layers.files["operators.json"] = os.path.join(folder, "operators.json")
+        with open(layers.files["operators.json"], "w", encoding="utf-8") as stream:
+            json.dump(self._operators(), stream)
+        layers.method = (
+            "through LiteRT's CompiledModel, not the interpreter that is deployed; both have the "
+            "same XNNPACK; times are cut off to whole microseconds"
+        )
+
+    def _check(self, outputs: Sequence[bytes]) -> None:
+        """Find out whether the other way in computes the same, input for input."""
+        for detail, data in zip(self._net.get_output_details(), outputs):
+            expected = self._net.get_tensor(detail["index"])
+            found = np.frombuffer(data, expected.dtype).reshape(expected.shape)
+            # Threads may share work out otherwise: sums differ in last digits, a step in int8.
+            if not np.allclose(found, expected, rtol=1e-3, atol=_NEAR[expected.dtype.kind]):
+                raise RuntimeError("LiteRT's CompiledModel gives another %s" % detail["name"])
+
+    def _operators(self) -> List[Dict[str, Any]]:
+        names = {item["index"]: item["name"] for item in self._net.get_tensor_details()}
+        return [
+            {
+                "name": item["op_name"],
+                "inputs": [names.get(int(number), "") for number in item["inputs"]],
+                "outputs": [names.get(int(number), "") for number in item["outputs"]],
+            }
+            for item in self._net._get_ops_details()  # noqa: SLF001 - of the one release we use
+        ]
+
+
+def _tell(events: Sequence[Any], layers: Any) -> None:
+    """Tell one run: the interpreter's own operators, and those within each of its delegates."""
+    from edgekit.engines.tflite.runner_profiler import IN_DELEGATE, OPERATOR
+
+    delegate = -1
+    for event in events:
+        if event.kind == IN_DELEGATE:
+            delegate += event.number == 0
+            key = delegate, event.number  # type: Tuple[int, int]
+        elif event.kind == OPERATOR:
+            key = -1, event.number
+        else:
+            continue
+        layers.see(key, event.elapsed_us * 1000, _facts(key, event.tag.decode()))
+    layers.end_run()
+
+
+def _facts(key: Tuple[int, int], tag: str) -> Callable[[], Mapping[str, Any]]:
+    def tell() -> Mapping[str, Any]:
+        delegate, number = key
+        operator, _, kernel = tag.partition(" (")
+        where = "interpreter" if delegate < 0 else "xnnpack %d" % delegate
+        return {
+            "name": "%s, operator %d" % (where, number),
+            "operator": operator,
+            "unit": "CPU",
+            "kernel": kernel.replace(")", ""),
+            "delegate": delegate,
+            "number": number,
+        }
+
+    return tell
 
 
 def _is_special(item: Mapping[str, Any]) -> bool:
@@ -90,15 +176,15 @@ def _reader(item: Mapping[str, Any], dtype: str) -> Callable[[Any], Any]:
     return lambda values: values.transpose(axes)
 
 
-def _runtime() -> Tuple[Any, Dict[str, str]]:
-    """Return the interpreter's class, and which package and version it is of."""
+def _runtime() -> Tuple[Any, Any]:
+    """Return the interpreter's class, and the package that it is of."""
     try:
         import ai_edge_litert as package
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         import tflite_runtime as package
         from tflite_runtime.interpreter import Interpreter
-    return Interpreter, {"tflite": "%s %s" % (package.__name__, package.__version__)}
+    return Interpreter, package
 
 
 if __name__ == "__main__":
