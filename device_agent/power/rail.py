@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 POWER = "power_uw"
 ENERGY = "energy_uj"
 
-_ATTRIBUTE_BYTES = 64
+ATTRIBUTE_BYTES = 64
 _MOST_UW = 10**10  # 10 kW: no device that edgekit serves
 _GONE = (errno.ENODEV, errno.ENOENT, errno.ENXIO, errno.ESRCH, errno.EBADF)
 
@@ -48,6 +48,7 @@ class Rail:
         quantity: ``POWER`` or ``ENERGY``, the counter of which starts again at ``range_uj``.
         within: the label of another rail that this one's power is already part of.
         update_interval_ns: how often the sensor has a new value, where it tells.
+        largest: beyond it a reading is garbage.
         most_hz: how often it may be read, where that costs much.
         find_again: looks for this rail where it stands now, after its driver came back.
     """
@@ -63,7 +64,7 @@ class Rail:
         self.update_interval_ns: "Optional[int]" = None
         self.most_hz: "Optional[float]" = None
         self.find_again: "Callable[[], Optional[Rail]]" = _never
-        self._largest = _MOST_UW
+        self.largest = _MOST_UW
         self._paths: "List[str]" = []
         self._numbers: "List[int]" = []
         self._times = 1
@@ -81,7 +82,7 @@ class Rail:
     def counts(self, path: str, range_uj: int) -> "Rail":
         """Set the file of an energy counter, which starts again at ``range_uj``."""
         self.quantity = ENERGY
-        self.range_uj = self._largest = range_uj
+        self.range_uj = self.largest = range_uj
         return self.reads([path])
 
     def reads_while_discharging(self, status_path: str) -> "Rail":
@@ -113,12 +114,13 @@ class Rail:
         try:
             found.open()
             found.read()
+            # Under the numbers of the old ones, which a sampler holds.
+            for mine, its in zip(self._all_numbers(), found._all_numbers()):  # noqa: SLF001
+                os.dup2(its, mine, False)
         except (OSError, ReadingError):
-            found.close()
             return False
-        self.close()
-        for name in ("_paths", "_numbers", "_status_path", "_status"):
-            setattr(self, name, getattr(found, name))
+        finally:
+            found.close()
         return True
 
     def cost_cpu_s(self) -> float:
@@ -127,12 +129,30 @@ class Rail:
 
     def close(self) -> None:
         """Close the files."""
-        numbers, self._numbers = self._numbers, []
-        if self._status >= 0:
-            numbers.append(self._status)
-            self._status = -1
-        for number in numbers:
+        for number in self._all_numbers():
             os.close(number)
+        self._numbers = []
+        self._status = -1
+
+    def _all_numbers(self) -> "List[int]":
+        return self._numbers + ([self._status] if self._status >= 0 else [])
+
+    @property
+    def file_count(self) -> int:
+        """How many files make up a reading."""
+        return len(self._paths)
+
+    def plain(self) -> "Optional[Tuple[int, int, int]]":
+        """Return two open files whose product is the quantity, or one, -1 and a factor.
+
+        ``None`` where it takes more than that, as ``read`` can.
+        """
+        if not self._numbers or self._over != 1 or self._status >= 0:
+            return None
+        first, rest = self._numbers[0], self._numbers[1:]
+        if not rest:
+            return first, -1, self._times
+        return (first, rest[0], 1) if self._times == len(rest) == 1 else None
 
     def read(self) -> int:
         """Return the quantity, in microwatts or microjoules.
@@ -140,20 +160,31 @@ class Rail:
         Raises:
             ReadingError: there is none.
         """
-        value = self._times
+        if not self._numbers:
+            raise ReadingError("vanished", "it is not open")
         try:
-            for number in self._numbers:
-                text = os.pread(number, _ATTRIBUTE_BYTES, 0)
-                factor = int(text)
-                value *= factor if factor >= 0 else self._magnitude(factor)
+            texts = [os.pread(number, ATTRIBUTE_BYTES, 0) for number in self._numbers]
             if self._status >= 0:
-                _check_status(os.pread(self._status, _ATTRIBUTE_BYTES, 0))
+                _check_status(os.pread(self._status, ATTRIBUTE_BYTES, 0))
         except OSError as error:
-            raise _fault_of(error) from error
-        except ValueError:
-            raise ReadingError("garbage", repr(text[:24])) from None
+            raise fault_of(error) from error
+        return self.value_of(texts)
+
+    def value_of(self, texts: "List[bytes]") -> int:
+        """Return the quantity that the files' texts tell.
+
+        Raises:
+            ReadingError: they tell none.
+        """
+        value = self._times
+        for text in texts:
+            try:
+                factor = int(text)
+            except ValueError:
+                raise ReadingError("garbage", repr(text[:24])) from None
+            value *= factor if factor >= 0 else self._magnitude(factor)
         value //= self._over
-        if value > self._largest:
+        if value > self.largest:
             raise ReadingError("garbage", f"{value} {self.quantity} is beyond what it can read")
         return value
 
@@ -225,6 +256,7 @@ def _check_status(text: bytes) -> None:
         raise ReadingError("not-discharging", repr(text[:24]))
 
 
-def _fault_of(error: OSError) -> ReadingError:
+def fault_of(error: OSError) -> ReadingError:
+    """Return what the kernel's error says of a sensor."""
     kind = "vanished" if error.errno in _GONE else "unreadable"
     return ReadingError(kind, errno.errorcode.get(error.errno or 0, str(error)))

@@ -7,21 +7,21 @@ import array
 import math
 import threading
 import time
+from os import pread
+from time import monotonic, sleep
 
-from device_agent.power.rail import ReadingError
+from device_agent.power.rail import ATTRIBUTE_BYTES, ReadingError, fault_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from device_agent.power.rail import Rail
 
-    Taker = Tuple[
-        Callable[[], int],
-        Callable[[int], None],
-        Callable[[int], None],
-        Callable[[str, str, int], None],
-    ]
+    Keep = Callable[[int], None]
+    Odd = Callable[[Optional[Exception], bytes, bytes], float]
+    Plain = Tuple[int, int, int, int, Keep, Keep, Odd]
+    Other = Tuple[int, "Series"]
 
 MOST_SAMPLES = 1 << 20
 """Of one rail: 16 bytes each, nearly three hours at 100 Hz."""
@@ -40,16 +40,32 @@ class Series:
         self.faults: "Dict[str, Dict[str, Any]]" = {}
         self._looked_ns = 0
 
-    def fault(self, kind: str, detail: str, now_ns: int) -> None:
-        """Take down a reading that is none; look for a sensor that is gone, now and then."""
-        if kind == "vanished" and now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
+    def odd(self, error: "Optional[Exception]", first: bytes, second: bytes) -> float:
+        """Take down why files gave no reading, and return the time."""
+        try:
+            if isinstance(error, OSError):
+                raise fault_of(error)
+            self.rail.value_of([first, second][: self.rail.file_count])
+        except ReadingError as none:
+            return self.fault(none)
+        return monotonic()
+
+    def fault(self, none: ReadingError) -> float:
+        """Take down a reading that is none, and return the time.
+
+        A sensor that is gone is looked for, now and then.
+        """
+        now = monotonic()
+        now_ns = int(now * 1e9)
+        if none.kind == "vanished" and now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
             self._looked_ns = now_ns
             self.rail.revive()
         known = self.faults.setdefault(
-            kind, {"count": 0, "first_ns": now_ns, "last_ns": now_ns, "detail": detail}
+            none.kind, {"count": 0, "first_ns": now_ns, "last_ns": now_ns, "detail": str(none)}
         )
         known["count"] += 1
         known["last_ns"] = now_ns
+        return now
 
     def longest_unchanged_ns(self) -> int:
         """Return for how long the reading stayed the same at most: a stuck sensor's does."""
@@ -115,41 +131,89 @@ class Sampler:
         Rounds stand at fixed times; those that could not be kept are left out and counted.
         """
         began_cpu = _thread_cpu_s()
-        began = due = now = time.monotonic()
+        began = monotonic()
+        ended = self._loop(began, float("inf") if seconds is None else began + seconds)
+        self._cpu_s += _thread_cpu_s() - began_cpu
+        self._wall_s += ended - began
+
+    def _loop(self, now: float, end: float) -> float:
+        # One flat loop of few steps: after each sleep all of it comes from a cold cache, and a
+        # call that is saved there is worth ten elsewhere (benchmarks/power_sampler.py).
+        plain, others = self._takers()
         period = 1 / self._rate_hz
-        end = float("inf") if seconds is None else began + seconds
-        rounds = self._kinds_of_round()
+        due = now
         while now < end and not (self._stopped or self._rounds == self._most_samples):
-            now = _take(rounds[self._rounds % len(rounds)], now)
+            for one, other, times, most, keep_time, keep_value, odd in plain:
+                first = second = b""
+                try:
+                    first = pread(one, ATTRIBUTE_BYTES, 0)
+                    value, factor = int(first), times
+                    if other >= 0:
+                        second = pread(other, ATTRIBUTE_BYTES, 0)
+                        factor = int(second)
+                    after = monotonic()
+                except (OSError, ValueError) as error:
+                    now = odd(error, first, second)
+                    continue
+                if value < 0 or factor < 0 or value * factor > most:
+                    now = odd(None, first, second)
+                    continue
+                # A sensor behind I2C takes its time: the value was true somewhere in between.
+                keep_time(int((now + after) * 5e8))
+                keep_value(value * factor)
+                now = after
+            if others:
+                now = self._take(others, now)
             self._rounds += 1
             due += period
             if now > due:
-                late = int((now - due) / period) + 1
-                self._missed += late
-                due += late * period
-            now = self._sleep(min(due, end), now)
-        self._cpu_s += _thread_cpu_s() - began_cpu
-        self._wall_s += now - began
+                due = self._left_out(due, now, period)
+            pause = (due if due < end else end) - now
+            if pause > _LONGEST_SLEEP_S:
+                self._rest(now + pause)
+            elif pause > 0:
+                sleep(pause)
+            now = monotonic()
+        return now
 
-    def _kinds_of_round(self) -> "List[List[Taker]]":
-        # Rails that cost much are read in the first of so many rounds.
-        limits = [each.rail.most_hz for each in self.series if each.rail.most_hz is not None]
-        rounds = math.ceil(self._rate_hz / min(limits)) if limits else 1
-        every, cheap = [], []  # type: List[Taker], List[Taker]
+    def _takers(self) -> "Tuple[List[Plain], List[Other]]":
+        """Return what a round needs of each rail, first of those that are a product of files."""
+        plain, others = [], []  # type: List[Plain], List[Other]
         for each in self.series:
-            taker = (each.rail.read, each.times_ns.append, each.values.append, each.fault)
-            every.append(taker)
-            if each.rail.most_hz is None:
-                cheap.append(taker)
-        return [every] + [cheap] * (rounds - 1)
+            files = each.rail.plain()
+            if files is None or each.rail.most_hz is not None:
+                most_hz = each.rail.most_hz or self._rate_hz
+                others.append((max(1, math.ceil(self._rate_hz / most_hz)), each))
+            else:
+                keep = (each.times_ns.append, each.values.append)
+                plain.append((*files, each.rail.largest, *keep, each.odd))
+        return plain, others
 
-    def _sleep(self, due: float, now: float) -> float:
-        while due - now > _LONGEST_SLEEP_S and not self._stopped:
-            time.sleep(_LONGEST_SLEEP_S)
-            now = time.monotonic()
-        if due > now and not self._stopped:
-            time.sleep(due - now)
-        return time.monotonic()
+    def _take(self, others: "List[Other]", now: float) -> float:
+        for every, series in others:
+            if self._rounds % every:
+                continue
+            try:
+                value = series.rail.read()
+            except ReadingError as none:
+                now = series.fault(none)
+                continue
+            after = monotonic()
+            series.times_ns.append(int((now + after) * 5e8))
+            series.values.append(value)
+            now = after
+        return now
+
+    def _left_out(self, due: float, now: float, period: float) -> float:
+        late = int((now - due) / period) + 1
+        self._missed += late
+        return due + late * period
+
+    def _rest(self, until: float) -> None:
+        left = _LONGEST_SLEEP_S
+        while left > 0 and not self._stopped:
+            sleep(min(left, _LONGEST_SLEEP_S))
+            left = until - monotonic()
 
     def as_json(self) -> "Dict[str, Any]":
         """Return the readings, and what it cost to get them."""
@@ -164,24 +228,6 @@ class Sampler:
             "cpu_share": cpu_s / self._wall_s if self._wall_s else None,
             "series": [series.as_json() for series in self.series],
         }
-
-
-def _take(takers: "Sequence[Taker]", before: float) -> float:
-    """Read every rail once, and return the time after it."""
-    # Written for few steps: after each sleep all of it comes from a cold cache.
-    for read, keep_time, keep_value, fault in takers:
-        try:
-            value = read()
-        except ReadingError as error:
-            before = time.monotonic()
-            fault(error.kind, str(error), int(before * 1e9))
-            continue
-        after = time.monotonic()
-        # A sensor behind I2C takes its time: the value was true somewhere in between.
-        keep_time(int((before + after) * 5e8))
-        keep_value(value)
-        before = after
-    return before
 
 
 def _thread_cpu_s() -> float:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,11 @@ def rail(tmp_path):
     made.open()
     yield made
     made.close()
+
+
+def read_by(rail, read):
+    """Let a rail be read by this function instead of from its files."""
+    rail.read, rail.plain = read, lambda: None
 
 
 def series_of(sampler):
@@ -72,7 +78,7 @@ def test_reading_slower_than_the_rate_is_told_as_missed_rounds(rail):
         time.sleep(0.01)
         return read()
 
-    rail.read = slow
+    read_by(rail, slow)
     sampler = Sampler([rail], rate_hz=1000)
     sampler.run(seconds=0.1)
     told = sampler.as_json()
@@ -101,35 +107,79 @@ def test_stated_cost_is_that_of_the_thread(rail):
             pass
         return read()
 
-    rail.read = busy
+    read_by(rail, busy)
     sampler = Sampler([rail], rate_hz=20)
     sampler.run(seconds=0.15)
     told = sampler.as_json()
     assert told["cpu_s"] >= 0.01 * told["rounds"]
 
 
-def test_garbage_and_negative_readings_are_faults_and_no_samples(rail, tmp_path):
-    texts = iter(["3125000\n", "garbage\n", "", "-5\n", "-6\n", "6250000\n"])
-    read = rail.read
+BAD_AND_GOOD = [b"3125000\n", b"garbage\n", b"", b"-5\n", b"-6\n", b"6250000\n"]
 
-    def next_text():
-        (tmp_path / "power").write_text(next(texts))
-        return read()
 
-    rail.read = next_text
-    sampler = Sampler([rail], rate_hz=1000, most_samples=6)
-    sampler.run()
-    told = sampler.as_json()
+def check_bad_and_good(told):
     series = told["series"][0]
     assert series["values"] == [3_125_000, 6_250_000]
     assert {kind: fault["count"] for kind, fault in series["faults"].items()} == {
         "garbage": 2,
         "negative": 2,
     }
+    assert series["faults"]["garbage"]["detail"] == "b'garbage\\n'"
+    assert series["faults"]["negative"]["detail"] == "-5"
     first, last = times_ns(series)
     for fault in series["faults"].values():
         assert first < fault["first_ns"] < fault["last_ns"] < last
     assert told["ended_full"] is True
+
+
+def test_garbage_and_negative_readings_are_faults_and_no_samples(rail, monkeypatch):
+    texts = iter(BAD_AND_GOOD)
+    monkeypatch.setattr(sampler_module, "pread", lambda *_: next(texts))
+    sampler = Sampler([rail], rate_hz=1000, most_samples=6)
+    sampler.run()
+    check_bad_and_good(sampler.as_json())
+
+
+def test_they_are_the_same_to_a_rail_that_is_read_by_its_own_means(rail, monkeypatch):
+    texts = iter(BAD_AND_GOOD)
+    read_by(rail, lambda: rail.value_of([next(texts)]))
+    sampler = Sampler([rail], rate_hz=1000, most_samples=6)
+    sampler.run()
+    check_bad_and_good(sampler.as_json())
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "bad", [b"garbage\n", b"-5\n", b"0x5\n", b"", b"99999999999\n", OSError(5, "")]
+)
+def test_either_factor_of_a_product_may_be_bad(tmp_path, monkeypatch, place, bad):
+    paths = [tmp_path / "millivolts", tmp_path / "milliamperes"]
+    for path in paths:
+        path.write_text("1000\n")
+    rail = Rail("hwmon", "ina3221 1-0040", "VDD_IN").reads([str(path) for path in paths])
+    rail.open()
+    numbers = rail.plain()[:2]
+    reads = []
+
+    def pread(number, *rest):
+        reads.append(number)
+        now_bad = 2 <= len(reads) - place < 4 and number == numbers[place]
+        if now_bad and isinstance(bad, OSError):
+            raise bad
+        return bad if now_bad else os.pread(number, *rest)
+
+    monkeypatch.setattr(sampler_module, "pread", pread)
+    sampler = Sampler([rail], rate_hz=1000, most_samples=4)
+    sampler.run()
+    rail.close()
+    told = series_of(sampler)
+    assert set(told["values"]) == {1_000_000}
+    (kind,) = told["faults"]
+    wanted = (
+        "unreadable" if isinstance(bad, OSError) else "negative" if bad == b"-5\n" else "garbage"
+    )
+    assert kind == wanted
+    assert len(told["values"]) + told["faults"][kind]["count"] == 4
 
 
 def test_sensor_that_vanishes_in_mid_run_is_told_and_the_other_goes_on(rail, tmp_path):
