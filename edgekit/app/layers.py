@@ -118,22 +118,25 @@ def _profile(lane: Lane, plan: BenchPlan) -> LayerProfile:
     with arena.step(step, f"Profile the layers of {entry.candidate}"):
         result = arena.device.run(bundle.identity, request, arena.emit)
         files = {file.path: file.source for file in entry.bundle.files} | dict(result.made)
-        files |= _twins(arena, lane)
+        files |= _twins(arena, lane, files)
         profile = _mapped(arena, entry, files)
     return profile.untimed() if arena.emulated else profile
 
 
-def _twins(arena: Arena, lane: Lane) -> dict[str, Path]:
+def _twins(arena: Arena, lane: Lane, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return which tensors of the engine's are which of the model's, where names do not tell."""
     from edgekit.toolbox.build import build
-    from edgekit.toolbox.twins import FILE, twins, values_script
+    from edgekit.toolbox.twins import FILE, twins, twins_of, values_script
 
     engine, model = lane.plan.engine, arena.variant(lane.candidate.rewrites)
+    if "values.json" in files:  # told by the device
+        place = files["values.json"].with_name(FILE)
+        return {FILE: twins_of(model, files["inputs.npz"], files["values.json"], place)}
     if values_script(engine) is None:
         return {}
     # Values are compared of fp32: its tensors are called as those of any other precision.
-    files = build(engine, model, "fp32", arena.target, emit=ignore)
-    found = twins(engine, model, files, emit=arena.emit)
+    plain = build(engine, model, "fp32", arena.target, emit=ignore)
+    found = twins(engine, model, plain, emit=arena.emit)
     return {FILE: found} if found is not None else {}
 
 

@@ -18,14 +18,16 @@ from edgekit.core.contracts import Engine
 from edgekit.core.errors import BuildError
 from edgekit.core.events import EventSink
 from edgekit.core.model import Model
+from edgekit.onboard import figures as onboard_figures
+from edgekit.onboard.figures import figures
 from edgekit.toolbox.environments import environment, lock_sha256
 from edgekit.toolbox.process import last_lines, new_log, run_logged
-from edgekit.toolbox.run_values import figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE: Final = "twins.json"
+_FIGURES: Final = Path(onboard_figures.__file__)
 _RUN: Final = Path(__file__).with_name("run_values.py")
 _TIMEOUT_S: Final = 600.0
 _SEED: Final = 20261122
@@ -67,7 +69,7 @@ def twins(
             "model": model.onnx.sha256,
             "files": [[file.path, file.sha256] for file in files],
             "toolbox": [engine.toolbox.python, lock_sha256(engine.toolbox)],
-            "scripts": [_digest(path) for path in (script, _RUN, Path(__file__))],
+            "scripts": [_digest(path) for path in (script, _RUN, _FIGURES, Path(__file__))],
         },
         sort_keys=True,
     )
@@ -77,12 +79,38 @@ def twins(
         with tempfile.TemporaryDirectory(prefix="edgekit-twins-") as scratch:
             inputs = _inputs(model)
             theirs = _theirs(engine, python, script, files, inputs, Path(scratch))
-        ours = dict(_ours(model, inputs))
-        found = {name: _equal(held, ours) for name, held in theirs.items()}
-        (folder / FILE).write_text(json.dumps(found), encoding="utf-8")
+        _write(folder / FILE, model, inputs, theirs)
 
     cache = KeyedCache(cache_root() / "twins")
     return cache.build(key, fill, emit=emit, subject=f"{model.name} for {engine.name}") / FILE
+
+
+def twins_of(model: Model, inputs: Path, values: Path, output: Path) -> Path:
+    """Write such a file of figures that a device told.
+
+    Args:
+        model: in normal form.
+        inputs: ``.npz`` with what the device inferred on, by the inputs' names.
+        values: JSON, by the name of each tensor of the engine's its figures.
+        output: file to write.
+    """
+    import numpy as np
+
+    with np.load(inputs, allow_pickle=False) as loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    _write(output, model, arrays, json.loads(values.read_text(encoding="utf-8")))
+    return output
+
+
+def _write(
+    path: Path,
+    model: Model,
+    inputs: "Mapping[str, NDArray[Any]]",
+    theirs: Mapping[str, Sequence[float]],
+) -> None:
+    ours = dict(_ours(model, inputs))
+    found = {name: _equal(held, ours) for name, held in theirs.items()}
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def _theirs(
@@ -103,7 +131,9 @@ def _theirs(
     arrays: dict[str, Any] = dict(inputs)
     np.savez(held["inputs"], **arrays)
     job = scratch / "job.json"
-    job.write_text(json.dumps({"script": str(script), **held}), encoding="utf-8")
+    job.write_text(
+        json.dumps({"script": str(script), "figures": str(_FIGURES), **held}), encoding="utf-8"
+    )
     log = new_log(cache_root() / "logs", f"values-{engine.name}")
     what = f"{engine.name}'s layers cannot be matched with the model's"
     try:

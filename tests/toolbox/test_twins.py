@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgekit.toolbox.run_values import figures
+from edgekit.onboard.figures import figures
 from edgekit.toolbox.twins import _equal
 
 

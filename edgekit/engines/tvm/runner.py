@@ -37,8 +37,8 @@ class Session:
         self._native = open_native(
             os.path.join(folder, "libsession.so"), libraries(), knobs["threads"]
         )
-        model = os.path.join(folder, "model.so")
-        self._model = self._native.tvm_session_load(model.encode(), None)
+        self._library = os.path.join(folder, "model.so")
+        self._model = self._native.tvm_session_load(self._library.encode(), None)
         if not self._model:
             raise self._failure()
         self._inputs = [(spec["name"], self._input(spec)) for spec in job["inputs"]]
@@ -59,6 +59,30 @@ class Session:
             "tvm": self._facts["tvm"],
             "tvm tuned tasks": "%d of %d" % (tasks - untuned, tasks),
         }
+
+    def profile(self, inputs: Mapping[str, Any], runs: int, layers: Any, folder: str) -> None:
+        """Time each call of TVM's virtual machine.
+
+        What each call made goes along in a few figures, and what it was made of: TVM's names are
+        its own.
+        """
+        from edgekit.engines.tvm.runner_profiler import Calls, Machine
+
+        given = {name: np.asarray(inputs[name], memory.dtype) for name, memory in self._inputs}  # type: Dict[str, Any]
+        machine = Machine(libraries(), os.path.realpath(self._library), list(given.values()))
+        calls = Calls(layers)
+        machine.run()
+        machine.watch(calls.look)
+        machine.run()
+        machine.watch(calls.time)
+        for _run in range(runs):
+            machine.run()
+            calls.end_run()
+        for name in ("values.json", "inputs.npz"):
+            layers.files[name] = os.path.join(folder, name)
+        with open(layers.files["values.json"], "w", encoding="utf-8") as stream:
+            json.dump(calls.values, stream)
+        np.savez(layers.files["inputs.npz"], **given)
 
     def _input(self, spec: Mapping[str, Any]) -> Any:
         dtype, shape = np.dtype(spec["dtype"]), spec["shape"]
