@@ -28,14 +28,14 @@ from edgekit.core.difference import (
     default_tolerance,
     worst,
 )
-from edgekit.core.errors import EngineError
+from edgekit.core.errors import EngineError, UsageError
 from edgekit.core.events import EventSink, Note, ignore
+from edgekit.core.knobs import Knobs
 from edgekit.core.model import FileRef
 from edgekit.core.names import EngineName, Precision
 from edgekit.core.quantisation import CalibrationSet
 
 if TYPE_CHECKING:
-    from edgekit.prepare.layer_groups import LayerGroup
     from edgekit.prepare.layer_models import LayerModels, Shown
 
 _USUAL: Final[EngineName] = "onnxruntime"
@@ -57,6 +57,8 @@ class DiffOptions:
         calibration: folder of images for int8's ranges, ``None`` for the recipe's set.
         calibration_count: on how many of them.
         cut_head: whether a detector's decode is moved out of the graph.
+        threads: ``None`` for the number of cores in the fastest cluster.
+        knobs: what the engine's runner is told besides.
         timeout_s: after which one run on the device counts as hung.
     """
 
@@ -72,6 +74,7 @@ class DiffOptions:
     calibration_count: int | None = None
     cut_head: bool = True
     threads: int | None = None
+    knobs: Knobs = ()
     accept_new: bool = False
     accept_licence: tuple[EngineName, ...] = ()
     timeout_s: float | None = None
@@ -138,7 +141,34 @@ def _plan(start: Start, options: DiffOptions) -> Feasible:
         settle_int8(start.arena, [lane], effort="method")
         if not lane.running:
             raise EngineError(lane.finish().reason)
-    return replace(lane.plan, candidate=lane.candidate)
+    knobs = {**dict(lane.candidate.knobs), **dict(options.knobs)}
+    _check_knobs(lane, options.knobs)
+    return replace(lane.plan, candidate=replace(lane.candidate, knobs=tuple(sorted(knobs.items()))))
+
+
+def _check_knobs(lane: Lane, asked: Knobs) -> None:
+    arena, engine = lane.arena, lane.plan.engine
+    offered = engine.knobs(lane.candidate.precision, arena.target, arena.device.facts)
+    known = {knob.name for knob in offered}
+    for name, _ in asked:
+        if name not in known:
+            raise UsageError(
+                f"{engine.name} has no knob {name} at {lane.candidate.precision} on "
+                f"{arena.target.name}",
+                hint=f"it has {', '.join(sorted(known)) or 'none'}",
+            )
+
+
+def parse_knob(text: str) -> tuple[str, str | int]:
+    """Read ``name=value``.
+
+    Raises:
+        UsageError: it is not of this form.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{text!r} is not a knob", hint="write NAME=VALUE, such as winograd=off")
+    return name, int(value) if value.isdecimal() else value
 
 
 def _lane(start: Start, options: DiffOptions) -> Lane:
@@ -235,8 +265,10 @@ def _difference(
         knobs=candidate.knobs,
         quantisation=str(candidate.quantisation or ""),
         frame=runs.frame.sha256,
-        tolerance=default_tolerance(precision) if asked is None else asked_tolerance(asked),
-        layers=tuple(_layer(runs.layers, group, summed, single) for group in runs.layers.groups),
+        tolerance=default_tolerance(precision)
+        if asked is None
+        else asked_tolerance(precision, asked),
+        layers=_layers(runs.layers, summed, single),
         answer=answer,
         looking=worst(runs.looking) if runs.looking else None,
         builds=(summed.builds, single.builds),
@@ -244,21 +276,28 @@ def _difference(
     )
 
 
-def _layer(
-    layers: "LayerModels", group: "LayerGroup", summed: LayerErrors, single: LayerErrors
-) -> LayerDifference:
-    name = group.name
-    remarks = [
+def _layers(
+    layers: "LayerModels", summed: LayerErrors, single: LayerErrors
+) -> tuple[LayerDifference, ...]:
+    makers = {tensor: group.name for group in layers.groups for tensor in group.made}
+    return tuple(
+        LayerDifference(
+            name=group.name,
+            nodes=tuple(str(node.name) for node in group.nodes),
+            operators=group.operators,
+            shape=layers.shape(group),
+            feeds=tuple(makers[tensor] for tensor in group.given if tensor in makers),
+            alone=single.found.get(group.name),
+            accumulated=summed.found.get(group.name),
+            remark=_remark(group.name, summed, single),
+        )
+        for group in layers.groups
+    )
+
+
+def _remark(name: str, summed: LayerErrors, single: LayerErrors) -> str:
+    return "; ".join(
         f"{words} not measured: {side.refused[name]}"
         for words, side in (("in the net", summed), ("alone", single))
         if name in side.refused
-    ]
-    return LayerDifference(
-        name=name,
-        nodes=tuple(str(node.name) for node in group.nodes),
-        operators=group.operators,
-        shape=layers.shape(group),
-        alone=single.found.get(name),
-        accumulated=summed.found.get(name),
-        remark="; ".join(dict.fromkeys(remarks)),
     )

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from edgekit.core.names import Precision
 
 _INT8_STEP: Final = 1 / 255
+
+
+# Of one value, or of all: what calibration cuts off on purpose is few values, and far off.
+Measure = Literal["largest", "rms"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class TensorError:
         max_abs: largest absolute difference.
         relative: the same as a share of the reference tensor's range, zero included; where all
             of the reference is zero, the absolute difference itself.
+        rms: root of the mean square of the difference, as a share of the same range.
         decibels: power of the reference above that of the difference; ``None`` where there is
             no difference.
         cosine: of the angle between both.
@@ -26,13 +31,18 @@ class TensorError:
 
     max_abs: float
     relative: float
+    rms: float
     decibels: float | None
     cosine: float
     non_finite: int = 0
 
-    def within(self, tolerance: float) -> bool:
+    def by(self, measure: "Measure") -> float:
+        """Return the figure that is held against a tolerance."""
+        return self.relative if measure == "largest" else self.rms
+
+    def within(self, tolerance: float, measure: "Measure") -> bool:
         """Tell whether the tensor passes; NaN and infinity pass nowhere."""
-        return not self.non_finite and self.relative <= tolerance
+        return not self.non_finite and self.by(measure) <= tolerance
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class LayerDifference:
         nodes: names of all its nodes.
         operators: their types.
         shape: of its first output.
+        feeds: names of the layers that it reads.
         alone: fed with the reference's own inputs; ``None`` where it could not be measured.
         accumulated: in the whole net, the errors of all layers before it included.
         remark: why a figure is missing.
@@ -53,6 +64,7 @@ class LayerDifference:
     nodes: tuple[str, ...]
     operators: tuple[str, ...]
     shape: tuple[int, ...]
+    feeds: tuple[str, ...]
     alone: TensorError | None
     accumulated: TensorError | None
     remark: str = ""
@@ -65,11 +77,13 @@ class Tolerance:
     Attributes:
         alone: for a layer by itself.
         accumulated: for a layer in the whole net.
+        measure: which difference it is.
         reason: in words.
     """
 
     alone: float
     accumulated: float
+    measure: Measure
     reason: str
 
 
@@ -118,23 +132,29 @@ class Difference:
     @property
     def passing_alone(self) -> float | None:
         """The least tolerance that every layer passes alone; ``None`` if none does."""
-        return _passing(self.layers, _alone)
+        return _passing(self.layers, _alone, self.tolerance.measure)
 
     @property
     def passing_accumulated(self) -> float | None:
         """The least tolerance that every layer passes in the whole net; ``None`` if none does."""
-        return _passing(self.layers, _accumulated)
+        return _passing(self.layers, _accumulated, self.tolerance.measure)
+
+    def fed(self, layer: LayerDifference) -> float:
+        """Return how far off in the whole net the worst is of what a layer reads."""
+        feeds = [each for each in self.layers if each.name in layer.feeds]
+        errors = [each.accumulated for each in feeds if each.accumulated is not None]
+        return max((error.by(self.tolerance.measure) for error in errors), default=0.0)
 
     @property
     def passed(self) -> bool:
         """Whether all that could be measured is within the tolerance, the answer included."""
-        within = self.answer.within(self.tolerance.accumulated)
+        within = self.answer.within(self.tolerance.accumulated, self.tolerance.measure)
         return within and self.first_alone is None and self.first_accumulated is None
 
     def _first(self, side: "Side", tolerance: float) -> LayerDifference | None:
         for layer in self.layers:
             error = side(layer)
-            if error is not None and not error.within(tolerance):
+            if error is not None and not error.within(tolerance, self.tolerance.measure):
                 return layer
         return None
 
@@ -171,11 +191,11 @@ def _accumulated(layer: LayerDifference) -> TensorError | None:
     return layer.accumulated
 
 
-def _passing(layers: Sequence[LayerDifference], side: Side) -> float | None:
+def _passing(layers: Sequence[LayerDifference], side: Side, measure: Measure) -> float | None:
     errors = [error for error in map(side, layers) if error is not None]
     if not errors or any(error.non_finite for error in errors):
         return None
-    return max(error.relative for error in errors)
+    return max(error.by(measure) for error in errors)
 
 
 def worst(errors: Sequence[TensorError]) -> TensorError:
@@ -188,6 +208,7 @@ def worst(errors: Sequence[TensorError]) -> TensorError:
     return TensorError(
         max_abs=max(error.max_abs for error in errors),
         relative=max(error.relative for error in errors),
+        rms=max(error.rms for error in errors),
         decibels=min(ratios, default=None),
         cosine=min(error.cosine for error in errors),
         non_finite=sum(error.non_finite for error in errors),
@@ -199,28 +220,32 @@ def default_tolerance(precision: Precision) -> Tolerance:
     return _DEFAULTS[precision]
 
 
-def asked_tolerance(value: float) -> Tolerance:
+def asked_tolerance(precision: Precision, value: float) -> Tolerance:
     """Return a tolerance that was asked for, alone and in the whole net alike."""
-    return Tolerance(value, value, "as asked for")
+    return Tolerance(value, value, _DEFAULTS[precision].measure, "as asked for")
 
 
 _DEFAULTS: Final[Mapping[Precision, Tolerance]] = {
     "fp32": Tolerance(
         1e-3,
         1e-3,
+        "largest",
         "float32 keeps 24 bits: sums in another order differ by some 1e-6 of the range, and "
         "whatever differs a thousand times as much computes something else",
     ),
     "fp16": Tolerance(
-        1e-2,
         5e-2,
-        "half precision keeps 11 bits, 5e-4 of each value: a layer adds up a few such "
-        "roundings, a net as many more as the builds' own check allows",
+        1e-1,
+        "largest",
+        "half precision keeps 11 bits, 5e-4 of each value: sums add up a few such roundings, and "
+        "3x3 convolutions by Winograd's way make them some fifty times as large",
     ),
     "int8": Tolerance(
+        2 * _INT8_STEP,
         8 * _INT8_STEP,
-        64 * _INT8_STEP,
+        "rms",
         "a step of int8 is 1/255 of the range: a layer rounds its inputs, weights and outputs, "
-        "which adds up to a few steps (8 are let pass), a net to many (64)",
+        "each by 0.3 steps in the mean, and cuts off what calibration left out (2 steps are let "
+        "pass), which adds up in a net (8 steps)",
     ),
 }

@@ -25,9 +25,11 @@ def tensor_error(expected: Array, found: Array) -> TensorError:
     off = np.asarray(found[finite], np.float64) - wanted
     largest = float(np.abs(off).max(initial=0.0))
     power, noise = float((wanted**2).sum()), float((off**2).sum())
+    span = _span(wanted) or 1.0
     return TensorError(
         max_abs=largest,
-        relative=largest / (_span(wanted) or 1.0),
+        relative=largest / span,
+        rms=math.sqrt(noise / max(off.size, 1)) / span,
         decibels=_decibels(power, noise),
         cosine=_cosine(power, wanted, off),
         non_finite=wrong,

@@ -1,9 +1,14 @@
 """A layer-wise difference as a table and in words."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from edgekit.core.difference import Difference, LayerDifference, TensorError
+from edgekit.core.difference import Difference, LayerDifference, Measure, TensorError
 from edgekit.report.table import Column, Table
+
+# An error that grows so much within one layer is no rounding.
+_JUMP: Final = 4
+_MEASURES: Final = {"largest": "largest difference", "rms": "root mean square of the difference"}
 
 
 def difference_table(found: Difference, layers: int) -> Table:
@@ -21,42 +26,44 @@ def difference_table(found: Difference, layers: int) -> Table:
         Column("remark"),
     )
     first = [layer.name for layer in (found.first_alone, found.first_accumulated) if layer]
-    by_size = sorted(found.layers, key=_size, reverse=True)
+    by_size = sorted(found.layers, key=lambda layer: _size(found, layer), reverse=True)
     named = list(dict.fromkeys([*first, *(layer.name for layer in by_size)]))[:layers]
     shown = [layer for layer in found.layers if layer.name in set(named)]
     return Table(columns, tuple(_row(found, layer) for layer in shown))
 
 
-def _size(layer: LayerDifference) -> float:
+def _size(found: Difference, layer: LayerDifference) -> float:
     errors = [error for error in (layer.alone, layer.accumulated) if error is not None]
     if any(error.non_finite for error in errors):
         return float("inf")
     # What is missing wants to be seen too.
-    return max((error.relative for error in errors), default=float("inf"))
+    measure = found.tolerance.measure
+    return max((error.by(measure) for error in errors), default=float("inf"))
 
 
 def _row(found: Difference, layer: LayerDifference) -> tuple[str, ...]:
-    tolerance = found.tolerance
-    words = []
-    if layer.alone is not None and not layer.alone.within(tolerance.alone):
-        words.append("deviates alone")
-    if layer.accumulated is not None and not layer.accumulated.within(tolerance.accumulated):
-        words.append("deviates in the net")
+    tolerance, words = found.tolerance, []
+    for error, limit, side in (
+        (layer.alone, tolerance.alone, "alone"),
+        (layer.accumulated, tolerance.accumulated, "in the net"),
+    ):
+        if error is not None and not error.within(limit, tolerance.measure):
+            words.append(f"deviates {side}")
     return (
         layer.name,
         "+".join(layer.operators),
-        *_cells(layer.alone),
-        *_cells(layer.accumulated),
+        *_cells(layer.alone, tolerance.measure),
+        *_cells(layer.accumulated, tolerance.measure),
         "; ".join([*words, *([layer.remark] if layer.remark else [])]),
     )
 
 
-def _cells(error: TensorError | None) -> tuple[str, str]:
+def _cells(error: TensorError | None, measure: Measure) -> tuple[str, str]:
     if error is None:
         return "", ""
     if error.non_finite:
         return f"{error.non_finite} NaN/Inf", ""
-    return f"{error.relative:.2e}", _ratio(error)
+    return f"{error.by(measure):.2e}", _ratio(error)
 
 
 def _ratio(error: TensorError) -> str:
@@ -68,8 +75,9 @@ def difference_lines(found: Difference) -> tuple[str, ...]:
     made = f", int8 by {found.quantisation}" if found.quantisation else ""
     head = (
         f"{found.model} by {found.engine} {found.precision}{made} on {found.device} "
-        f"({found.target}) against ONNX Runtime here, on one frame; figures: largest difference "
-        "as a share of the layer's range, and its signal above the noise"
+        f"({found.target}) against ONNX Runtime here, on one frame; figures: "
+        f"{_MEASURES[found.tolerance.measure]} as a share of the layer's range, and its signal "
+        "above the noise"
     )
     tolerance = found.tolerance
     limits = (
@@ -83,25 +91,40 @@ def _verdict(found: Difference) -> Sequence[str]:
     alone, summed = found.first_alone, found.first_accumulated
     lines = []
     if alone is not None:
-        lines.append(f"first layer that deviates alone: {_named(alone, alone.alone)}")
+        lines.append(f"first layer that deviates alone: {_named(found, alone, alone.alone)}")
     if summed is not None:
-        lines.append(f"first layer that deviates in the net: {_named(summed, summed.accumulated)}")
+        lines.append(
+            f"first layer that deviates in the net: {_named(found, summed, summed.accumulated)}"
+        )
     if summed is not None and alone is None:
-        lines.append("no layer deviates alone; what each rounds off adds up")
+        lines.append(_without_a_culprit(found, summed))
     answer = found.answer
     if answer.non_finite:
         lines.append(f"the answer holds {answer.non_finite} values that are NaN or infinite")
     elif not lines and not found.passed:
-        lines.append(f"the answer is off by {answer.relative:.2e}, though no layer deviates")
+        lines.append("the answer deviates, though no layer that was measured does")
     return lines or ["every layer that was measured is within the tolerance"]
 
 
-def _named(layer: LayerDifference, error: TensorError | None) -> str:
+def _without_a_culprit(found: Difference, layer: LayerDifference) -> str:
+    """Tell rounding that adds up from a layer that is another one in the net."""
+    given = layer.accumulated
+    fed = found.fed(layer)
+    if given is None or given.non_finite or given.by(found.tolerance.measure) > _JUMP * fed:
+        return (
+            f"no layer deviates alone; what {layer.name} reads is off by no more than {fed:.2e}: "
+            "in the net the engine computes it otherwise than by itself"
+        )
+    return "no layer deviates alone; what each rounds off adds up"
+
+
+def _named(found: Difference, layer: LayerDifference, error: TensorError | None) -> str:
     assert error is not None  # noqa: S101 - it deviates
     if error.non_finite:
         return f"{layer.name} ({'+'.join(layer.operators)}): {error.non_finite} values NaN or Inf"
     return (
-        f"{layer.name} ({'+'.join(layer.operators)}): {error.relative:.2e} of its range, at most "
+        f"{layer.name} ({'+'.join(layer.operators)}): "
+        f"{error.by(found.tolerance.measure):.2e} of its range, at most "
         f"{error.max_abs:.3g}, {_ratio(error)}, cosine {error.cosine:.6f}"
     )
 
@@ -120,13 +143,14 @@ def _passing(found: Difference) -> Sequence[str]:
 
 
 def _looking(found: Difference) -> str:
-    answer = f"the answer as deployed is off by {found.answer.relative:.2e}"
+    measure = found.tolerance.measure
+    answer = f"the answer as deployed is off by {found.answer.by(measure):.2e}"
     looking = found.looking
     if looking is None:
         return f"{answer}; no layer could be shown in the net"
     if looking.decibels is None and not looking.non_finite:
         return f"{answer}; looking at the layers changed nothing of it"
-    return f"{answer}; looking at the layers changed it by {looking.relative:.2e}"
+    return f"{answer}; looking at the layers changed it by {looking.by(measure):.2e}"
 
 
 def _missing(found: Difference) -> Sequence[str]:

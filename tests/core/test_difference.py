@@ -16,11 +16,11 @@ from edgekit.core.difference import (
 
 
 def error(relative, non_finite=0):
-    return TensorError(relative, relative, 40.0, 0.99, non_finite)
+    return TensorError(relative, relative, relative / 9, 40.0, 0.99, non_finite)
 
 
-def layer(name, alone, accumulated, remark=""):
-    return LayerDifference(name, (name,), ("Conv",), (1, 4), alone, accumulated, remark)
+def layer(name, alone, accumulated, remark="", feeds=()):
+    return LayerDifference(name, (name,), ("Conv",), (1, 4), feeds, alone, accumulated, remark)
 
 
 def difference(*layers, tolerance=None, answer=0.0):
@@ -33,7 +33,7 @@ def difference(*layers, tolerance=None, answer=0.0):
         knobs=(("threads", 2),),
         quantisation="",
         frame="0" * 64,
-        tolerance=tolerance or Tolerance(0.01, 0.05, "for a test"),
+        tolerance=tolerance or Tolerance(0.01, 0.05, "largest", "for a test"),
         layers=layers,
         answer=error(answer),
         looking=None,
@@ -59,8 +59,8 @@ def test_what_would_have_passed_does_pass():
     refused = difference(*layers)
     assert not refused.passed
     most = max(refused.passing_alone, refused.passing_accumulated)
-    assert difference(*layers, tolerance=asked_tolerance(most)).passed
-    assert not difference(*layers, tolerance=asked_tolerance(most * 0.999)).passed
+    assert difference(*layers, tolerance=asked_tolerance("fp16", most)).passed
+    assert not difference(*layers, tolerance=asked_tolerance("fp16", most * 0.999)).passed
 
 
 def test_nothing_passes_what_is_not_finite():
@@ -77,9 +77,9 @@ def test_answer_that_is_off_does_not_pass_either():
 
 
 def test_worst_of_several_tensors_is_the_worst_of_each_figure():
-    one = TensorError(1.0, 0.1, None, 1.0, 0)
-    other = TensorError(0.5, 0.2, 30.0, 0.9, 2)
-    assert worst([one, other]) == TensorError(1.0, 0.2, 30.0, 0.9, 2)
+    one = TensorError(1.0, 0.1, 0.01, None, 1.0, 0)
+    other = TensorError(0.5, 0.2, 0.005, 30.0, 0.9, 2)
+    assert worst([one, other]) == TensorError(1.0, 0.2, 0.01, 30.0, 0.9, 2)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -87,3 +87,18 @@ def test_default_tolerance_says_why(precision):
     found = default_tolerance(precision)
     assert 0 < found.alone <= found.accumulated < 1
     assert found.reason
+
+
+def test_int8_is_held_against_the_mean_for_calibration_cuts_off_single_values():
+    cut_off = TensorError(2.0, 0.2, 0.003, 30.0, 0.99)
+    found = difference(layer("a", cut_off, cut_off), tolerance=default_tolerance("int8"))
+    assert found.passed
+    assert found.passing_alone == 0.003
+    assert not difference(layer("a", cut_off, cut_off), tolerance=default_tolerance("fp16")).passed
+
+
+def test_what_a_layer_reads_is_told_by_the_worst_of_it():
+    last = layer("c", error(0), error(0.5), feeds=("a", "b"))
+    found = difference(layer("a", error(0), error(0.1)), layer("b", None, error(0.2)), last)
+    assert found.fed(last) == 0.2
+    assert found.fed(found.layers[0]) == 0

@@ -177,6 +177,24 @@ def test_what_cannot_be_is_refused(refused):
     assert "rknn" in refused(4, "diff", "shapes", *LOCAL, "--engine", "rknn")
     assert "takes one" in refused(2, "diff", "shapes", *LOCAL, "--engine", "ncnn,mnn")
     refused(2, "diff", "shapes", *LOCAL, "--tolerance", "nan")
+    knob = ("--engine", "ncnn", "--precision", "fp32", "--knob")
+    assert "winograd" in refused(2, "diff", "shapes", *LOCAL, *knob, "nonsense=1")
+    assert "NAME=VALUE" in refused(2, "diff", "shapes", *LOCAL, *knob, "winograd")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn", "tflite"])
+def test_layers_of_int8_are_within_steps_of_int8_alone_and_in_the_net(edgekit, engine):
+    ask = ("diff", "shapes", *LOCAL, "--engine", engine, "--precision", "int8")
+    done = edgekit(*ask, "--calibration-count", "32")
+    assert done.code == 0
+    found = done.result
+    assert found["tolerance"]["measure"] == "rms"
+    assert found["quantisation"]
+    assert all(layer["alone"] and layer["accumulated"] for layer in found["layers"])
+    # They are int8 indeed: no float layer is a third of a step off.
+    assert found["passing_alone"] > 1 / 255 / 3
+    assert found["passing_accumulated"] > found["passing_alone"]
+    assert found["layers"][1]["feeds"] == [found["layers"][0]["name"]]
 
 
 def test_yolov5_is_compared_layer_by_layer(edgekit, model_mirror):

@@ -8,10 +8,10 @@ from edgekit.report.difference import difference_lines, difference_table
 
 def layer(name, alone, accumulated):
     def error(relative):
-        return TensorError(relative * 10, relative, 40.0, 0.99)
+        return TensorError(relative * 10, relative, relative / 10, 40.0, 0.99)
 
     return LayerDifference(
-        name, (name,), ("Conv", "Relu"), (1, 4), error(alone), error(accumulated)
+        name, (name,), ("Conv", "Relu"), (1, 4), (), error(alone), error(accumulated)
     )
 
 
@@ -24,15 +24,15 @@ FOUND = Difference(
     knobs=(),
     quantisation="",
     frame="0" * 64,
-    tolerance=Tolerance(0.01, 0.05, "for a test"),
+    tolerance=Tolerance(0.01, 0.05, "largest", "for a test"),
     layers=(
         layer("one", 0.001, 0.001),
         layer("two", 0.002, 0.002),
         layer("bad", 0.3, 0.3),
         layer("after", 0.001, 0.4),
     ),
-    answer=TensorError(1.0, 0.2, 20.0, 0.9),
-    looking=TensorError(0.0, 0.0, None, 1.0),
+    answer=TensorError(1.0, 0.2, 0.02, 20.0, 0.9),
+    looking=TensorError(0.0, 0.0, 0.0, None, 1.0),
     builds=(1, 2),
     versions=(),
 )
@@ -56,15 +56,18 @@ def test_lines_name_the_first_and_what_would_have_passed():
     assert "1 in the net, 2 alone" in text
 
 
-def test_lines_tell_rounding_that_adds_up_from_a_layer_that_is_wrong():
-    added = replace(FOUND, layers=(FOUND.layers[0], FOUND.layers[3]))
-    text = "\n".join(difference_lines(added))
-    assert "no layer deviates alone" in text
-    assert "deviates alone:" not in text
+def test_lines_tell_rounding_that_adds_up_from_a_layer_that_the_net_has_otherwise():
+    feeding, fed = FOUND.layers[0], replace(FOUND.layers[3], feeds=("one",))
+    text = "\n".join(difference_lines(replace(FOUND, layers=(feeding, fed))))
+    assert "no layer deviates alone; what after reads is off by no more than 1.00e-03" in text
+    near = replace(feeding, accumulated=replace(feeding.accumulated, relative=0.045))
+    below = replace(fed, accumulated=replace(fed.accumulated, relative=0.06))
+    text = "\n".join(difference_lines(replace(FOUND, layers=(near, below))))
+    assert "no layer deviates alone; what each rounds off adds up" in text
 
 
 def test_lines_tell_what_is_not_finite_and_what_is_missing():
-    broken = replace(layer("nan", 0, 0), alone=TensorError(0, 0, None, 1, 7))
+    broken = replace(layer("nan", 0, 0), alone=TensorError(0, 0, 0, None, 1, 7))
     missing = replace(layer("gone", 0, 0), alone=None, accumulated=None, remark="why not")
     found = replace(FOUND, layers=(broken, missing), looking=None)
     text = "\n".join(difference_lines(found))
@@ -74,3 +77,12 @@ def test_lines_tell_what_is_not_finite_and_what_is_missing():
     cells = difference_table(found, 5).rows
     assert "7 NaN/Inf" in cells[0]
     assert cells[1][-1] == "why not"
+
+
+def test_figures_are_those_that_the_tolerance_is_of():
+    rms = replace(FOUND, tolerance=replace(FOUND.tolerance, measure="rms"))
+    assert difference_table(FOUND, 1).rows[0][2] == "3.00e-01"
+    assert difference_table(rms, 1).rows[0][2] == "3.00e-02"
+    text = "\n".join(difference_lines(rms))
+    assert "root mean square of the difference" in text
+    assert "would have passed: 3.00e-02 alone, 4.00e-02 in the net" in text

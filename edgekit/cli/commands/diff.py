@@ -47,6 +47,13 @@ _DEVIATES = 5
     help="How many layers to show, the worst ones.",
 )
 @click.option("--threads", type=click.IntRange(1, 256), metavar="N", help="Threads of the engine.")
+@click.option(
+    "--knob",
+    "knobs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the engine's runner is told, such as winograd=off; may be repeated.",
+)
 @calibration_option
 @calibration_count_option
 @accept_licence_option
@@ -64,7 +71,7 @@ def diff(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - clic
     measured alone, fed with the reference's own inputs, and in the whole net. Exit code 5 tells
     that something deviates beyond the tolerance.
     """
-    from edgekit.app.diff import DiffOptions
+    from edgekit.app.diff import DiffOptions, parse_knob
     from edgekit.app.diff import diff as run
     from edgekit.app.options import parse_engines, parse_precisions, parse_size
     from edgekit.cli.output import make_output
@@ -83,6 +90,7 @@ def diff(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - clic
         calibration_count=asked["calibration_count"],
         cut_head=not asked["no_head_cut"],
         threads=asked["threads"],
+        knobs=tuple(parse_knob(text) for text in asked["knobs"]),
         accept_new=asked["accept_new"],
         accept_licence=parse_engines(asked["accept_licence"]),
         timeout_s=asked["timeout"],
