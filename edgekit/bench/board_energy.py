@@ -142,7 +142,7 @@ def _added_idle(idles: Sequence[Idle]) -> Idle:
 
 def _kind(rail: RailFacts) -> str:
     # Chip and address, or a zone's or supply's name: the chip is what stands before the address.
-    return rail.sensor.split()[0] if rail.source in {"hwmon", "iio"} else rail.source
+    return rail.sensor.partition(" ")[0] if rail.source in {"hwmon", "iio"} else rail.source
 
 
 def _nothing(unused: Sequence[UnusedSensor]) -> str:

@@ -1,8 +1,11 @@
 """From a sampler's record to what stands for the device: figures where they can be told."""
 
+import json
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgekit.bench.board_energy import ATTACH, board_energy
 from edgekit.bench.energy import Limits
@@ -64,10 +67,10 @@ def test_rail_gives_joules_per_inference_with_all_that_belongs_to_them():
     for word in ("VIN", "board", "ina226 1-0040", "hwmon", "idle 3", "0.60% of one core", "50 read",
                  "2 rounds missed"):  # fmt: skip
         assert word in words
-    json = vin.as_json()
-    assert json["energy"]["idle_before_mean_w"] == pytest.approx(3.0, rel=0.01)
-    assert json["energy"]["readings_per_s"] == pytest.approx(50, rel=0.01)
-    assert json["reason"] is None
+    told_json = vin.as_json()
+    assert told_json["energy"]["idle_before_mean_w"] == pytest.approx(3.0, rel=0.01)
+    assert told_json["energy"]["readings_per_s"] == pytest.approx(50, rel=0.01)
+    assert told_json["reason"] is None
 
 
 def test_counter_that_wraps_in_mid_run_gives_the_same():
@@ -203,3 +206,53 @@ def test_no_sensor_says_what_to_attach():
     words = board_energy((), [refused]).words()
     assert words.startswith("no sensor: intel-rapl:0 is not read: energy_uj: Permission denied; ")
     assert "INA226" in words
+
+
+MOMENTS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 100)
+
+
+@st.composite
+def any_series(draw):
+    """Return whatever a record may hold: few readings, near each other or as far as it gets."""
+    times = draw(st.lists(MOMENTS, max_size=8).map(sorted)) if draw(st.booleans()) else [*range(99)]
+    largest = draw(st.sampled_from([3, 2**63 - 1]))
+    values = draw(st.lists(st.integers(-3, largest), min_size=len(times), max_size=len(times)))
+    quantity = draw(st.sampled_from([POWER, ENERGY]))
+    facts = RailFacts(
+        "hwmon", draw(st.sampled_from(["ina226 0-0040", ""])), draw(st.text(max_size=2)),
+        draw(st.sampled_from(["rail", "board", "wall"])), quantity,
+        draw(st.integers(1, 2**63 - 1)) if quantity == ENERGY else None,
+        draw(st.none() | st.just("VIN")), draw(st.none() | st.integers(0, 10**30)),
+        draw(st.none() | st.floats(1e-6, 1e6)),
+    )  # fmt: skip
+    return RailSeries(facts, tuple(times), tuple(values), 0)
+
+
+SPANS = st.tuples(MOMENTS, MOMENTS) | st.sampled_from([(1, 20), (30, 60), (70, 90)])
+LIMITS = Limits(max_gap_s=1e30, max_unchanged_s=1e30, min_samples=1, max_power_w=1e30)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(any_series(), max_size=3),
+    st.floats(1e-6, 1e6),
+    st.lists(SPANS, min_size=3, max_size=3),
+    st.integers(-1, 1000),
+    st.none() | st.just(LIMITS),
+)
+def test_any_record_is_told_or_its_reason_is(series, rate_hz, spans, inferences, limits):
+    before, run, after = spans
+    made = record(*series, rate_hz=rate_hz)
+    rails = power_of_run(made, run, inferences, before, after, 5, limits)
+    whole = board_energy(rails)
+    for entry in (*rails, whole):
+        assert (entry.energy is None) == bool(entry.reason)
+        assert entry.words()
+        # Strict JSON: what is not a number would not pass.
+        assert json.dumps(entry.as_json(), allow_nan=False)
+
+
+def test_that_property_sees_figures_too():
+    series = RailSeries(RailFacts("hwmon", "", "VIN"), tuple(range(99)), tuple(range(99)))
+    rails = power_of_run(record(series), (30, 60), 9, (1, 20), (70, 90), 5, LIMITS)
+    assert rails[0].energy is not None
