@@ -42,7 +42,8 @@ class Ended:
             ReadingError: it failed, said nothing, or was to go on.
         """
         if self.status != 0:
-            raise ReadingError("unreadable", f"exit status {self.status}: {self.said}")
+            said = f": {self.said}" if self.said else ""
+            raise ReadingError("unreadable", f"exit status {self.status}{said}")
         if self.line_count == 0:
             raise ReadingError("garbage", "it printed nothing")
         if self.line_count > 1:
