@@ -146,12 +146,14 @@ def test_bad_line_in_mid_run_is_stated_and_leaves_a_gap(tmp_path, line, kind, to
 
 def test_lines_that_a_command_holds_back_are_not_given_a_time(tmp_path):
     body = "import os\n" + STREAM.replace(
-        "print(3 + k % 2, flush=True)", "os.write(1, b'%d\\n%d\\n%d\\n' % (k, k, k))"
+        "print(3 + k % 2, flush=True)", "os.write(1, b'%d.1\\n%d.2\\n%d.3\\n' % (k, k, k))"
     )
     readings = measured(command(tmp_path, body))
     held = faults(readings)["late"]
     assert held.count >= 2 * (len(only(readings).values) - 1)
     assert "flush" in held.detail
+    # Only the last of each three was true when it came.
+    assert {value % 1_000_000 for value in only(readings).values} == {300_000}
 
 
 def test_silence_in_mid_run_is_a_timeout_and_the_command_is_started_anew(tmp_path):
