@@ -157,12 +157,12 @@ def test_lines_that_a_command_holds_back_are_not_given_a_time(tmp_path):
 
 
 def test_silence_in_mid_run_is_a_timeout_and_the_command_is_started_anew(tmp_path):
-    body = "import time\nprint(3, flush=True)\nprint(3, flush=True)\ntime.sleep(1000)\n"
+    body = "echo 3; sleep 0.05; echo 3; exec sleep 1000\n"
     readings = measured(
-        command(tmp_path, body, ",timeout=0.3"),
+        command(tmp_path, body, ",timeout=1", "/bin/sh"),
         until=lambda meter: (f := meter._log._faults.get("timeout")) and f.count >= 2,
     )
-    assert "no line in 0.3 s" in faults(readings)["timeout"].detail
+    assert "no line in 1 s" in faults(readings)["timeout"].detail
 
 
 def test_command_that_fails_in_mid_run_says_its_own_words(tmp_path):
@@ -200,14 +200,14 @@ def test_stream_that_ends_and_command_that_goes_are_stated(tmp_path):
         ("echo hello\n", UsageError, "prints 'hello', not watts"),
         ("echo 9.9E37\n", UsageError, "not watts"),
         ("true\n", UsageError, "prints '', not watts"),
-        ("exec sleep 1000\n", UnreachableError, "no line in 0.3 s"),
+        ("exec sleep 1000\n", UnreachableError, "no line in 1 s"),
         ("exec >&-; sleep 1000\n", UnreachableError, "did not end"),
         ("head -c 9000 /dev/zero; sleep 1000\n", UnreachableError, "a line without an end"),
     ],
 )
 def test_command_that_is_no_meter_is_refused_before_the_run(tmp_path, body, error, why):
     with pytest.raises(error, match=why) as caught:
-        Meter(command(tmp_path, body, ",timeout=0.3", "/bin/sh")).start()
+        Meter(command(tmp_path, body, ",timeout=1", "/bin/sh")).start()
     assert caught.value.hint
 
 
@@ -249,29 +249,34 @@ while True:
 """
 
 
+def wait_until_it_reads(meter, value_uw):
+    deadline = time.monotonic() + PATIENCE_S
+    while meter._log._values_uw[-1:] != [value_uw] and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def test_step_of_a_real_command_becomes_joules_by_the_devices_clock(tmp_path):
     address = command(tmp_path, STEP)
     load = Path(address.argv[0] + ".load")
     moments = []
     with Meter(address) as meter:
-        for _ in range(3):
-            time.sleep(0.3)
-            moments.append(time.monotonic_ns())
+        for watts_uw in (3_125_000, 6_250_000, 3_125_000):
+            # A time begins once the meter has seen it, and ends before anything changes.
+            wait_until_it_reads(meter, watts_uw)
+            began_ns = time.monotonic_ns()
+            time.sleep(0.4)
+            moments.append((began_ns, time.monotonic_ns()))
             load.unlink() if load.exists() else load.touch()
-            moments.append(time.monotonic_ns() + 50_000_000)
-            time.sleep(0.1)
-        time.sleep(0.3)
+        wait_until_it_reads(meter, 6_250_000)
         readings = meter.stop()
     offset = ClockOffset(offset_ns=10**12, uncertainty_ns=2_000_000, round_trips=8)
     record, unsure_ns = on_device_clock(readings.record, offset, readings.half_reading_ns)
-    spans = [(moments[0] - 200_000_000, moments[0]), (moments[1], moments[2]),
-             (moments[3], moments[3] + 200_000_000)]  # fmt: skip
-    before, run, after = (tuple(edge + 10**12 for edge in span) for span in spans)
+    before, run, after = (tuple(edge + 10**12 for edge in span) for span in moments)
     rails = power_of_run(record, run, 10, before, after, unsure_ns)
     told = board_energy(rails)
     if told.energy is None:
         # A machine that stalls gives too few readings; then it is said, and that is right too.
-        assert "readings in" in told.reason or "no reading" in told.reason
+        assert "readings in" in told.reason or "no reading" in told.reason or "late" in told.reason
         pytest.skip(told.reason)
     assert told.name == "wall"
     assert told.energy.run.mean_w == pytest.approx(6.25, rel=0.02)

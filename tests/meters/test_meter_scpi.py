@@ -47,7 +47,7 @@ def instrument(tmp_path):
     file.write_text(SIMULATED)
     manager = pyvisa.ResourceManager(f"{file}@sim")
     power = manager.visalib.devices[RESOURCE]._properties["power"]
-    yield f"scpi,rate=100,timeout=0.3,visa={file}@sim:{RESOURCE}?MEAS:POW?", power.set_value
+    yield f"scpi,rate=100,timeout=5,visa={file}@sim:{RESOURCE}?MEAS:POW?", power.set_value
     manager.close()
 
 
@@ -117,7 +117,7 @@ def test_bad_answers_in_mid_run_are_stated_and_leave_a_gap(instrument, answer, k
 def test_query_that_gives_no_power_is_refused_before_the_run(instrument, query, error, why):
     address, _ = instrument
     with pytest.raises(error, match=why) as caught:
-        Meter(parse_meter(address.replace("MEAS:POW?", query))).start()
+        Meter(parse_meter(address.replace("MEAS:POW?", query).replace("=5", "=0.5"))).start()
     assert caught.value.hint
 
 
@@ -144,7 +144,7 @@ class Instrument:
 
     @property
     def address(self):
-        return f"scpi,rate=50,timeout=0.2:TCPIP::127.0.0.1::{self.port}::SOCKET?MEAS:POW?"
+        return f"scpi,rate=50,timeout=1:TCPIP::127.0.0.1::{self.port}::SOCKET?MEAS:POW?"
 
     def _serve(self):
         while True:
@@ -221,7 +221,7 @@ def test_answer_that_comes_late_is_not_taken_for_the_next_one(on_socket):
     on_socket.answer = answer
     with Meter(parse_meter(on_socket.address)) as meter:
         wait_for(lambda: count(meter) >= 5)
-        on_socket.delay_s = 0.5
+        on_socket.delay_s = 2.0
         wait_for(lambda: "timeout" in meter._log._faults)
         on_socket.delay_s = 0.0
         known = count(meter)
@@ -229,7 +229,7 @@ def test_answer_that_comes_late_is_not_taken_for_the_next_one(on_socket):
         series = only(meter)
     # Each reading is the answer to its own question: made after it was asked.
     for time_ns, value in zip(series.times_ns, series.values, strict=True):
-        assert abs(time_ns - given[value // 1000]) < 200_000_000
+        assert abs(time_ns - given[value // 1000]) < 1_000_000_000
 
 
 def test_meter_that_vanishes_leaves_a_gap_and_is_found_again(on_socket):
