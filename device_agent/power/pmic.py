@@ -111,7 +111,7 @@ class _Chip:
             status = self._reaped(process)
         shown = text.decode("ascii", "replace")
         if status:
-            raise ReadingError("unreadable", f"status {status}: {shown.strip()[:60]!r}")
+            raise ReadingError("unreadable", f"exit status {status}: {shown.strip()[:60]!r}")
         return shown
 
     def _reaped(self, process: "subprocess.Popen[bytes]") -> int:
@@ -122,7 +122,7 @@ class _Chip:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 self.cpu_s += usage.ru_utime + usage.ru_stime
-                return status
+                return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
             time.sleep(0.001)
         return -1
 

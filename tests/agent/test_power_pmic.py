@@ -213,7 +213,7 @@ def test_program_that_cannot_be_started_is_a_fault_and_leaves_no_file_open(firmw
     ("answer", "status", "reason"),
     [
         ('error=1 error_msg="Command not registered"\n', 0, "Command not registered"),
-        ("VCHI initialization failed\n", 255, "VCHI initialization failed"),
+        ("VCHI initialization failed\n", 255, "exit status 255: 'VCHI initialization failed'"),
     ],
 )
 def test_firmware_that_cannot_tell_is_refused_in_its_own_words(firmware, answer, status, reason):
