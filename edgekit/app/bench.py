@@ -1,7 +1,6 @@
 """``bench``: one candidate's figures, repeated until they may be believed."""
 
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -15,17 +14,17 @@ from edgekit.bench.repeats import Repeats, Tried
 from edgekit.bench.soak import soak_of
 from edgekit.bench.validity import MEDIAN_WIDTH, judge
 from edgekit.catalog.settings import settings
-from edgekit.core.bench import Attempt, BenchReport, BenchResult
-from edgekit.core.clocks import PinnedClocks
+from edgekit.core.bench import Attempt, BenchReport, BenchResult, FixedClocks
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.measurement import BenchPlan, Measurement
 from edgekit.core.validity import Reason, Validity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edgekit.core.health import HealthSnapshot
     from edgekit.device import Device, RunResult
+    from edgekit.device.clocks import ClockPin
 
 _NS_PER_MS: Final = 1e6
 _SLACK_S: Final = 600.0
@@ -117,13 +116,13 @@ def bench(
             else built_subjects(model, stack, emit=emit)
         )
         measuring = _Measuring(found.device, options, emit)
-        with _clocks(found.device, options, emit) as clocks:
+        with _clocks(found.device, options, emit) as pin:
             results = tuple(measuring.result(ready) for ready in found.ready)
         facts = found.device.facts
     first = results[0].subject
     run_id = new_run_id(first.model, first.target)
     folder = settings().runs_dir / run_id
-    report = BenchReport(run_id, found.name, facts, results, folder, clocks)
+    report = BenchReport(run_id, found.name, facts, results, folder, _held(pin))
     write_bench(report, asked={**(model or where).as_json(), "bench": asdict(options)})
     return report
 
@@ -131,7 +130,7 @@ def bench(
 @contextmanager
 def _clocks(
     device: "Device", options: BenchOptions, emit: EventSink
-) -> Iterator[PinnedClocks | None]:
+) -> "Iterator[ClockPin | None]":
     """Pin the device's clocks where that was asked for, and tell what it refused."""
     if not options.fixed_clocks:
         yield None
@@ -141,7 +140,11 @@ def _clocks(
             emit(Note(why, warning=True))
         if pin.pinned.hint:
             emit(Note(pin.pinned.hint))
-        yield pin.pinned
+        yield pin
+
+
+def _held(pin: "ClockPin | None") -> FixedClocks | None:
+    return FixedClocks(pin.pinned, pin.released) if pin is not None else None
 
 
 class _Measuring:

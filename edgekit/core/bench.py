@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.clocks import PinnedClocks
+from edgekit.core.clocks import PinnedClocks, ReleasedClocks
 from edgekit.core.health import HealthSnapshot
 from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan, Measurement
@@ -176,11 +176,40 @@ class BenchResult:
 
 
 @dataclass(frozen=True)
+class FixedClocks:
+    """Clocks that were to be pinned meanwhile: what the device took, and what became of them.
+
+    Attributes:
+        released: ``None`` where nothing could be pinned, or the link was lost.
+    """
+
+    pinned: PinnedClocks
+    released: ReleasedClocks | None
+
+    @property
+    def held(self) -> bool:
+        """Whether what was pinned held to the end."""
+        return not any(clock.set for clock in self.pinned.clocks) or (
+            self.released is not None and self.released.held
+        )
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The clocks under the names that scripts rely on."""
+        return {
+            "pinned": self.pinned.cores_pinned,
+            "held": self.held,
+            "clocks": [asdict(clock) for clock in self.pinned.clocks],
+            "why_not": list(self.pinned.why_not),
+            "released": asdict(self.released) if self.released else None,
+        }
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """What ``bench`` answers with: one result for each candidate, and where it was.
 
     Attributes:
-        clocks: what the device took when they were to be pinned; ``None``: they were not.
+        clocks: what became of them when they were to be pinned; ``None``: they were not.
     """
 
     run_id: str
@@ -188,12 +217,13 @@ class BenchReport:
     facts: DeviceFacts
     results: tuple[BenchResult, ...]
     run_dir: Path
-    clocks: PinnedClocks | None = None
+    clocks: FixedClocks | None = None
 
     @property
     def valid(self) -> bool:
-        """All of it may be believed."""
-        return all(result.validity.valid for result in self.results)
+        """All of it may be believed: clocks that were pinned held to the end, too."""
+        lost = self.clocks is not None and not self.clocks.held
+        return not lost and all(result.validity.valid for result in self.results)
 
     def as_json(self) -> Mapping[str, Any]:
         """The report under the names that scripts rely on."""
@@ -203,14 +233,6 @@ class BenchReport:
             "device": {"name": self.device_name, **asdict(self.facts)},
             "results": [result.as_json() for result in self.results],
             "valid": self.valid,
-            "clocks": _clocks_json(self.clocks) if self.clocks else None,
+            "clocks": self.clocks.as_json() if self.clocks else None,
             "run_dir": str(self.run_dir),
         }
-
-
-def _clocks_json(clocks: PinnedClocks) -> Mapping[str, Any]:
-    return {
-        "pinned": clocks.cores_pinned,
-        "clocks": [asdict(clock) for clock in clocks.clocks],
-        "why_not": list(clocks.why_not),
-    }

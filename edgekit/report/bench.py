@@ -104,10 +104,16 @@ def _power(result: BenchResult) -> tuple[str, str]:
 def _clocks(report: BenchReport) -> Iterator[str]:
     if report.clocks is None:
         return
-    for clock in report.clocks.clocks:
+    pinned, released = report.clocks.pinned, report.clocks.released
+    for clock in pinned.clocks:
         if clock.pinned:
             yield f"{clock.name} was pinned ({clock.read_back}), and put back ({clock.was})"
-    yield from report.clocks.why_not
+    yield from pinned.why_not
+    if not report.clocks.held:
+        ended = released.ended if released else "the link was lost"
+        yield f"not believed: they did not hold to the end ({ended})"
+    for file, value, found in released.differing if released else ():
+        yield f"{file} was set to {value} and held {found} at the end"
 
 
 def _remarks(result: BenchResult) -> Iterator[str]:
