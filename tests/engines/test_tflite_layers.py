@@ -72,6 +72,11 @@ def test_what_xnnpack_adds_to_move_data_is_no_node_and_shifts_nothing(ends):
     assert found[3:] == (made(), made("p", "second"))
 
 
+def test_activation_of_an_operator_is_one_layer_with_it(ends):
+    found = ends("Convolution", "Clamp", "Sigmoid", "Multiply", "Mean")
+    assert found[0] == found[1] == made("c")
+
+
 def test_parts_that_are_copied_one_by_one_are_one_join(ends):
     join = ("CONCATENATION", ["swish", "conv"], ["pooled"])
     found = ends(

@@ -18,40 +18,87 @@ from edgekit.engines.onnx_layers import Claim, OnnxGraph, Row
 _TABLE: Final = "Invalid Unary Op"
 # What XNNPACK calls an operator, and what TFLite does. Source: xnnpack/operator-type-defs.h, and
 # tflite/delegates/xnnpack/xnnpack_delegate.cc
-_SAME: Final[Mapping[str, frozenset[str]]] = {
-    "Convolution": frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"}),
-    "Fully Connected": frozenset({"CONV_2D", "FULLY_CONNECTED"}),
-    "Deconvolution": frozenset({"TRANSPOSE_CONV"}),
-    "Batch Matrix Multiply": frozenset({"BATCH_MATMUL"}),
-    "Sigmoid": frozenset({"LOGISTIC"}),
-    "Multiply": frozenset({"MUL"}),
-    "Add": frozenset({"ADD"}),
-    "Subtract": frozenset({"SUB"}),
-    "Divide": frozenset({"DIV"}),
-    "Maximum": frozenset({"MAXIMUM"}),
-    "Minimum": frozenset({"MINIMUM"}),
-    "Max Pooling": frozenset({"MAX_POOL_2D"}),
-    "Average Pooling": frozenset({"AVERAGE_POOL_2D", "MEAN"}),
-    "Global Average Pooling": frozenset({"MEAN", "AVERAGE_POOL_2D"}),
-    "Mean": frozenset({"MEAN", "AVERAGE_POOL_2D"}),
-    "Sum": frozenset({"SUM", "MEAN"}),
-    "Clamp": frozenset({"RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"}),
-    "HardSwish": frozenset({"HARD_SWISH"}),
-    "Resize Bilinear": frozenset({"RESIZE_BILINEAR"}),
-    "Static Reshape": frozenset({"RESHAPE", "EXPAND_DIMS", "SQUEEZE"}),
-    "Softmax": frozenset({"SOFTMAX"}),
-    "Transpose": frozenset({"TRANSPOSE"}),
-    "Constant Pad": frozenset({"PAD", "PADV2"}),
-    "Convert": frozenset({"QUANTIZE", "DEQUANTIZE"}),
-    "Copy": frozenset({"CONCATENATION", "RESHAPE", "SPLIT", "SLICE", "STRIDED_SLICE", "QUANTIZE"}),
-    _TABLE: frozenset({"LOGISTIC", "TANH", "HARD_SWISH"}),
+_SAME: Final[Mapping[str, tuple[str, ...]]] = {
+    "Abs": ("ABS",),
+    "Add": ("ADD",),
+    "ApproxGELU": ("GELU",),
+    "Average Pooling": ("AVERAGE_POOL_2D", "MEAN"),
+    "Batch Matrix Multiply": ("BATCH_MATMUL",),
+    "Ceiling": ("CEIL",),
+    "Clamp": ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"),
+    "Constant Pad": ("PAD", "PADV2"),
+    "Convert": ("QUANTIZE", "DEQUANTIZE"),
+    "Convolution": ("CONV_2D", "DEPTHWISE_CONV_2D"),
+    "Copy": ("CONCATENATION", "RESHAPE", "SPLIT", "SLICE", "STRIDED_SLICE", "QUANTIZE"),
+    "Cosine": ("COS",),
+    "Deconvolution": ("TRANSPOSE_CONV",),
+    "Depth To Space": ("DEPTH_TO_SPACE",),
+    "Divide": ("DIV",),
+    "Dynamic Fully Connected": ("FULLY_CONNECTED", "BATCH_MATMUL"),
+    "ELU": ("ELU",),
+    "Exp": ("EXP",),
+    "Floor": ("FLOOR",),
+    "Fully Connected": ("CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"),
+    "GELU": ("GELU",),
+    "HardSwish": ("HARD_SWISH",),
+    "LeakyReLU": ("LEAKY_RELU",),
+    "Log": ("LOG",),
+    "Max Pooling": ("MAX_POOL_2D",),
+    "Maximum": ("MAXIMUM",),
+    "Mean": ("MEAN", "AVERAGE_POOL_2D"),
+    "Minimum": ("MINIMUM",),
+    "Multiply": ("MUL",),
+    "Negate": ("NEG",),
+    "PReLU": ("PRELU",),
+    "Power": ("POW",),
+    "Reciprocal Square Root": ("RSQRT",),
+    "Reduce Max": ("REDUCE_MAX",),
+    "Reduce Min": ("REDUCE_MIN",),
+    "Resize Bilinear": ("RESIZE_BILINEAR",),
+    "Sigmoid": ("LOGISTIC",),
+    "Sine": ("SIN",),
+    "Slice": ("SLICE", "SPLIT", "STRIDED_SLICE"),
+    "Softmax": ("SOFTMAX",),
+    "Space To Depth": ("SPACE_TO_DEPTH",),
+    "Square": ("SQUARE", "POW"),
+    "Square Root": ("SQRT",),
+    "Squared Difference": ("SQUARED_DIFFERENCE",),
+    "Static Expand Dims": ("EXPAND_DIMS", "RESHAPE"),
+    "Static Reshape": ("RESHAPE", "EXPAND_DIMS", "SQUEEZE"),
+    "Subtract": ("SUB",),
+    "Sum": ("SUM", "MEAN"),
+    "TanH": ("TANH",),
+    "Transpose": ("TRANSPOSE",),
+    _TABLE: ("LOGISTIC", "TANH", "HARD_SWISH"),
 }
 # What XNNPACK may fuse into another operator, or need not compute at all.
 _VANISHING: Final = frozenset(
-    {"PAD", "RESHAPE", "CONCATENATION", "DEQUANTIZE", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1"}
+    {
+        "PAD",
+        "RESHAPE",
+        "EXPAND_DIMS",
+        "SQUEEZE",
+        "CONCATENATION",
+        "DEQUANTIZE",
+        "QUANTIZE",
+        "RELU",
+        "RELU6",
+        "RELU_0_TO_1",
+    }
 )
 # What XNNPACK may add: it computes nothing, and takes the place of no operator.
-_MOVING: Final = frozenset({"Constant Pad", "Convert", "Copy", "Static Reshape", "Transpose"})
+_MOVING: Final = frozenset(
+    {
+        "Constant Pad",
+        "Convert",
+        "Copy",
+        "Fuse Dims",
+        "Split Dims",
+        "Static Expand Dims",
+        "Static Reshape",
+        "Transpose",
+    }
+)
 _DELEGATE: Final = "DELEGATE"
 
 
@@ -159,6 +206,8 @@ def _aligned(
             fused = [item for step in steps[at:end] for item in step]
             found.append([*_feeding(fused, steps[end]), *steps[end]])
             at = end + 1
+        elif kind == "Clamp" and found and found[-1]:
+            found.append(found[-1])  # the activation that is part of an operator of the file
         elif kind in _MOVING:
             found.append([])  # XNNPACK's own
         else:
@@ -177,7 +226,11 @@ def _next(kind: str, steps: Sequence[Sequence[_Operator]], at: int) -> int | Non
 
 
 def _fits(kind: str, step: Sequence[_Operator]) -> bool:
-    return kind == _TABLE if len(step) > 1 else step[0].name in _SAME.get(kind, frozenset())
+    if len(step) > 1:
+        return kind == _TABLE
+    (own,) = step
+    squared = own.name == "MUL" and len(set(own.inputs)) == 1
+    return own.name in _SAME.get(kind, ()) or (kind == "Square" and squared)
 
 
 def _feeding(fused: Sequence[_Operator], step: Sequence[_Operator]) -> list[_Operator]:
