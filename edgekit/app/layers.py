@@ -77,7 +77,7 @@ def _can_tell(lane: Lane) -> bool:
     name = lane.plan.engine.name
     if load_mapper(name) is not None:
         return True
-    lane.end("unsupported", f"edgekit's runner of {name} cannot tell the time of layers")
+    lane.end("unsupported", f"edgekit does not tell {name}'s layers: not verified on hardware")
     return False
 
 

@@ -141,7 +141,9 @@ class Engine(Protocol):
 
     An engine lives in ``edgekit/engines/<name>/`` beside ``build.py`` (runs inside its
     toolbox), ``runner.py`` (runs on the board) and its locked requirements. The folder's
-    ``__init__`` exposes it as ``ENGINE``.
+    ``__init__`` exposes it as ``ENGINE``. Where its runner tells what layers take, ``layers.py``
+    finds the ONNX nodes that they are (``edgekit.engines.onnx_layers``), with the help of
+    ``values.py`` (runs inside the toolbox) if names do not tell.
 
     Order of calls: :meth:`check` before anything else; :meth:`runtime` once the device is
     known; then, by the app, the toolbox runs ``build_script`` with :meth:`build_settings`.
