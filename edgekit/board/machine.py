@@ -1,6 +1,7 @@
 """A system board's machine: QEMU's ``virt``, how it is started, and from what state."""
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ DEVICE_TREE: Final = "board.dtb"
 CONSOLE: Final = "console"
 # None of the devices that a machine has by itself.
 _BARE: Final = ("-nodefaults", "-no-user-config", "-display", "none")
-_MOST_CORES: Final = 16
+# More cores than the host can run starve each other: the kernel's clock ticks alone fill them.
+_CORES_AT_LEAST: Final = 4
+_CORES_FOR_EACH_OF_THE_HOSTS: Final = 2
 _MEMORY_MIB: Final = (512, 2048)  # at least, at most: what is not used takes none of the host's
 
 
@@ -44,6 +47,11 @@ class Machine:
     cpu: EmulatedCpu
     image: Path
     kernel: Path
+
+    @property
+    def cores(self) -> int:
+        """Number of cores; fewer than the target's where the host has too few for them."""
+        return sum(self._cluster_sizes())
 
     @property
     def key(self) -> str:
@@ -109,7 +117,6 @@ class Machine:
         return process
 
     def _hardware(self) -> list[str]:
-        cores = min(self.target.cores, _MOST_CORES)
         least, most = _MEMORY_MIB
         memory = max(least, min(most, *self.target.memory_mb, most))
         return [
@@ -117,10 +124,18 @@ class Machine:
             "-cpu",
             self.cpu.model,
             "-smp",
-            str(cores),
+            str(self.cores),
             "-m",
             f"{memory}M",
         ]
+
+    def _cluster_sizes(self) -> list[int]:
+        sizes = [cluster.count for cluster in self.target.clusters]
+        host = len(os.sched_getaffinity(0))
+        most = max(_CORES_AT_LEAST, host * _CORES_FOR_EACH_OF_THE_HOSTS, len(sizes))
+        while sum(sizes) > most:
+            sizes[sizes.index(max(sizes))] -= 1
+        return sizes
 
     def _command_line(self) -> str:
         clusters = self.target.clusters
@@ -128,11 +143,13 @@ class Machine:
             "target": self.target.name,
             "cpu": self.cpu.model,
             "qemu": self.cpu.version,
-            "cores": ",".join(str(cluster.count) for cluster in clusters),
+            "cores": ",".join(map(str, self._cluster_sizes())),
             "max_khz": ",".join(str(cluster.max_mhz * 1000) for cluster in clusters),
         }
         # A board that panics ends; nobody would see it stand there.
         words = ["console=ttyAMA0", "panic=-1", "quiet", "loglevel=4"]
+        # Neither is one that the host leaves without processor time for a while a sick one.
+        words += ["nosoftlockup", "rcupdate.rcu_cpu_stall_suppress=1"]
         return " ".join([*words, *(f"edgekit.{name}={value}" for name, value in told.items())])
 
 

@@ -32,7 +32,7 @@ from edgekit.core.events import EventSink, StepFinished, StepStarted
 
 _BOOT_TIMEOUT_S: Final = 300.0
 _END_TIMEOUT_S: Final = 30.0
-_LOGIN_TIMEOUT_S: Final = 120.0
+_LOGIN_TIMEOUT_S: Final = 240.0
 _READY: Final = "Server listening on 0.0.0.0 port 22."
 # What the device agent starts with then stands in the board's memory already.
 _WARM_UP: Final = "python3 -c 'import json, hashlib, subprocess, zipfile, threading'"
@@ -150,6 +150,11 @@ def run_there(
         finally:
             patience.cancel()
             process.kill()
+    if process.returncode < 0:
+        raise DeviceError(
+            f"the system board at port {board.port} did not answer within {_LOGIN_TIMEOUT_S:g} s",
+            hint="this machine may be too busy to run it; try again when it is not",
+        )
     if process.returncode != 0:
         raise DeviceError(f"`{command}` failed on the system board: {errors.strip()[-500:]}")
 

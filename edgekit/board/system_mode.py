@@ -139,6 +139,9 @@ def _start(plan: _Plan, booted: Path, emit: EventSink) -> RunningBoard:
     step = f"board:up:{plan.name}"
     cpu = plan.machine.cpu
     emit(StepStarted(step, f"Start system board {plan.name} ({cpu.model})"))
+    cores, wanted = plan.machine.cores, plan.machine.target.cores
+    if cores < wanted:
+        emit(Note(f"it has {cores} of {wanted} cores: this machine could not run more of them"))
     try:
         held = _launch(plan, booted, emit)
     except BaseException:

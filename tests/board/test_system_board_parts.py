@@ -12,8 +12,10 @@ import pytest
 
 from edgekit.board import boards, instances, requirements, system_mode, user_mode
 from edgekit.board.device_tree import identity, rail_labels, write_device_tree
+from edgekit.board.emulated_cpu import EmulatedCpu
 from edgekit.board.initial_ramdisk import initial_ramdisk
 from edgekit.board.kernel import load_order
+from edgekit.board.machine import PROGRAM, Machine
 from edgekit.board.monitor import Monitor
 from edgekit.board.process import mark_process
 from edgekit.board.state import BoardState, read_state, write_state
@@ -212,3 +214,23 @@ def test_machine_that_ends_in_mid_answer_is_told(machine):
 def test_no_machine_is_told(tmp_path):
     with pytest.raises(DeviceError, match="no machine answers"):
         Monitor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "host_cores", "told"),
+    [
+        ("rk3566", 1, "4"),
+        ("rk3399", 2, "2,2"),
+        ("rk3399", 3, "4,2"),
+        ("jetson-agx-orin", 4, "8"),
+        ("jetson-agx-orin", 64, "12"),
+    ],
+)
+def test_machine_has_no_more_cores_than_the_host_can_run(
+    target, host_cores, told, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(host_cores)))
+    cpu = EmulatedCpu(PROGRAM, "7.2", "cortex-a53", exact=False)
+    machine = Machine(load_target(target), cpu, tmp_path, tmp_path)
+    assert machine.cores == sum(map(int, told.split(",")))
+    assert f"edgekit.cores={told} " in machine.key
