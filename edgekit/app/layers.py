@@ -152,8 +152,9 @@ def _mapped(arena: Arena, entry: Entry, files: Mapping[str, Path]) -> LayerProfi
         graph = OnnxGraph(arena.variant(entry.candidate.rewrites).onnx.path)
         groups = graph.grouped(mapper(rows, graph, files))
         model_ms, run_ms = (float(told[name]) / _NS_PER_MS for name in ("model_ns", "run_ns"))
+        ratio = float(told["fastest_run_ns"]) / float(told["fastest_model_ns"])
         runs, method = int(told["runs"]), str(told["method"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise RunnerError(f"the runner's {_FILE} cannot be read: {error!r}") from error
     total_ns = sum(row.time_ns for row in rows)
     if total_ns == 0:
@@ -172,6 +173,7 @@ def _mapped(arena: Arena, entry: Entry, files: Mapping[str, Path]) -> LayerProfi
         model_ms=model_ms,
         unmapped_share=sum(layer.share for layer in found if not layer.nodes),
         run_ms=run_ms,
+        ratio=ratio,
         runs=runs,
         method=method,
     )

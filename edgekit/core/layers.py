@@ -40,6 +40,9 @@ class LayerProfile:
         total_ms: of all layers' medians; ``None`` where the device is emulated.
         run_ms: of all layers in the median run: more than ``total_ms`` where something else ran.
         model_ms: median of the whole model in the same process, with nothing profiled.
+        ratio: all layers of the fastest profiled run over the fastest run of the model with nothing
+            profiled: what profiling adds, and what it misses. Of the fastest, for these are the
+            least disturbed by whatever else runs.
         unmapped_share: of the time, what belongs to layers without ONNX nodes.
         runs: how many inferences were profiled.
         method: how the times were taken, where it is not by the engine's own counters.
@@ -52,24 +55,18 @@ class LayerProfile:
     model_ms: float | None
     unmapped_share: float
     run_ms: float | None = None
+    ratio: float | None = None
     runs: int = 0
     method: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        """The median run's layers over the unprofiled model: what profiling adds and misses."""
-        if self.run_ms is None or not self.model_ms:
-            return None
-        return self.run_ms / self.model_ms
 
     def untimed(self) -> "LayerProfile":
         """Return it without times, which mean nothing where the device is emulated."""
         layers = tuple(replace(layer, time_ns=None) for layer in self.layers)
-        return replace(self, layers=layers, total_ms=None, run_ms=None, model_ms=None)
+        return replace(self, layers=layers, total_ms=None, run_ms=None, model_ms=None, ratio=None)
 
     def as_json(self) -> Mapping[str, Any]:
         """The figures under the names that scripts rely on."""
-        return {**asdict(self), "ratio": self.ratio}
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import shutil
 from typing import Any, Callable, Dict, List, Mapping
 
 from edgekit.onboard.faults import RunFailedError, in_words
-from edgekit.onboard.timing import clock_ns, timed
+from edgekit.onboard.timing import timed
 
 FILE = "layers.json"
 _SCRATCH = "profile"
@@ -66,6 +66,7 @@ class Layers:
             "layers": rows,
             "runs": len(self._runs),
             "run_ns": median(self._runs),
+            "fastest_run_ns": min(self._runs),
             "method": self.method,
         }
 
@@ -99,14 +100,12 @@ def profile(
     try:
         timed(lambda: session.run(inputs), warmup, "warmup")
         model_ns = timed(lambda: session.run(inputs), plan, "model").samples_ns
-        started = clock_ns()
         session.profile(inputs, max(1, int(plan["min_runs"])), layers, folder)
-        taken_ns = clock_ns() - started
     except RunFailedError:
         raise
     except Exception as error:
         raise RunFailedError("profiling the layers failed: %s" % in_words(error)) from error
-    found = dict(layers.as_json(), model_ns=median(model_ns), taken_ns=taken_ns)
+    found = dict(layers.as_json(), model_ns=median(model_ns), fastest_model_ns=min(model_ns))
     kept = _kept(layers.files, folder)
     path = os.path.join(folder, FILE)
     with open(path, "w", encoding="utf-8") as stream:

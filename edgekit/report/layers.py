@@ -60,8 +60,8 @@ def _cost(profile: LayerProfile) -> Iterator[str]:
     if total is None or run is None or model is None or profile.ratio is None:
         return
     yield (
-        f"all layers of the median of {profile.runs} runs take {run:.3f} ms, "
-        f"{profile.ratio:.2f} of the {model:.3f} ms that the model takes unprofiled"
+        f"all layers of the median of {profile.runs} runs take {run:.3f} ms, the model unprofiled "
+        f"{model:.3f} ms; of the fastest runs of both the ratio is {profile.ratio:.2f}"
     )
     if run > _DISTURBED * total:
         yield (

@@ -47,7 +47,8 @@ def test_profile_tells_medians_in_the_order_of_computing(tmp_path):
     assert (told["runs"], told["method"]) == (3, "by hand")
     assert told["model_ns"] >= 0
     # Of 5 + 2, 9 + 4 and 7 + 60.
-    assert told["run_ns"] == 13
+    assert (told["run_ns"], told["fastest_run_ns"]) == (13, 7)
+    assert 0 <= told["fastest_model_ns"] <= told["model_ns"]
 
 
 def test_profile_leaves_no_file_but_those_for_the_host(tmp_path):
