@@ -92,7 +92,10 @@ class _Tensor:
         self._widen(max(-low, high))
         values = array.reshape(-1)
         values = values[:: -(-values.size // _MOST_VALUES)]
-        places = np.floor(values * 2.0**-self._power).astype(np.int64) + _BINS
+        # In double precision: the least of float32's values would be scaled to zero, and count on
+        # the other side of it than before the range was widened.
+        scaled = values.astype(np.float64) * 2.0**-self._power
+        places = np.floor(scaled).astype(np.int64) + _BINS
         self._counts += np.bincount(places, minlength=2 * _BINS)[: 2 * _BINS]
 
     def _widen(self, largest: float) -> None:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -31,6 +31,7 @@ def observed(method, samples):
 @pytest.mark.parametrize("method", METHODS)
 @patient
 @given(samples=SAMPLES, seed=st.integers(0, 1000))
+@example(samples=[np.array([each], np.float32) for each in (0, 4096, -1e-45)], seed=0)
 def test_range_does_not_hang_on_the_order_of_the_samples(method, samples, seed):
     shuffled = [samples[i] for i in np.random.default_rng(seed).permutation(len(samples))]
     assert observed(method, samples) == observed(method, shuffled)
