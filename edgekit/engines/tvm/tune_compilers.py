@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -120,6 +121,7 @@ def cluster_compilers(kernel: ModuleType, scheduler: str) -> Compilers:
         ClusterError: no scheduler answers, it has no workers, or they have another TVM.
     """
     from distributed import Client  # type: ignore[import-not-found] # only the toolbox has it
+    from distributed.client import ClosedClientError  # type: ignore[import-not-found] # as above
 
     start = f"edgekit cluster worker {scheduler.partition('://')[2]}"
     try:
@@ -137,7 +139,9 @@ def cluster_compilers(kernel: ModuleType, scheduler: str) -> Compilers:
     executor = client.get_executor()
 
     def close() -> None:
-        executor.shutdown(wait=False)
+        # A cluster that is lost was told of before; there is nothing left to cancel on it.
+        with suppress(ClosedClientError):
+            executor.shutdown(wait=False)
         client.close(1)
 
     submit = partial(executor.submit, kernel.compile_kernel)
