@@ -1,6 +1,7 @@
 """The agent's readers of health and power on the kernel's own files, through real drivers."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -53,6 +54,32 @@ time.sleep(0.5)
 sampler.stop()
 print(json.dumps({"start": start, "before": before, "after": after, "end": end,
                   "refused": [each.as_json() for each in refused], "taken": sampler.as_json()}))
+"""
+
+# Unbound both and bound in the other order: the kernel gives the first the lowest free number.
+RENUMBERED = """
+import json, time
+from device_agent.power.sampler import Sampler
+from device_agent.power.sources import find_rails
+
+def put(driver, what, chip):
+    with open("/sys/bus/i2c/drivers/%s/%s" % (driver, what), "w") as file:
+        file.write(chip)
+
+rails, _ = find_rails()
+sampler = Sampler(rails, 50)
+sampler.start()
+time.sleep(1)
+gone = time.monotonic()
+put("ina2xx", "unbind", "0-0040")
+put("ina3221", "unbind", "0-0041")
+time.sleep(0.5)
+put("ina3221", "bind", "0-0041")
+put("ina2xx", "bind", "0-0040")
+back = time.monotonic()
+time.sleep(4)
+sampler.stop()
+print(json.dumps({"gone": gone, "back": back, "taken": sampler.as_json()}))
 """
 
 
@@ -117,6 +144,23 @@ def test_step_of_power_is_integrated_within_two_percent(there, as_root):
     middle = (before + after) / 2
     analytic = 3.125 * (middle - start) + 6.25 * (end - middle)
     assert measured.joules == pytest.approx(analytic, rel=0.02)
+
+
+def test_sensors_that_come_back_under_other_numbers_are_read_again(there, as_root):
+    numbers = "grep -l ina /sys/class/hwmon/*/name | xargs grep ."
+    before = as_root(numbers)
+    told = json.loads(as_root(f"cd ~edge && python3 -c {shlex.quote(RENUMBERED)}"))
+    assert sorted(before.split()) != sorted(as_root(numbers).split())
+    series = {each["rail"]["label"]: each for each in told["taken"]["series"]}
+    assert set(series) == {"ina226 0-0040", "VDD_CPU", "VDD_GPU", "VDD_DDR"}
+    for label, each in series.items():
+        assert set(each["faults"]) == {"vanished"}, label
+        assert told["gone"] < each["faults"]["vanished"]["first_ns"] / 1e9 < told["back"]
+        last = (each["start_ns"] + sum(each["steps_ns"])) / 1e9
+        assert last > told["back"], label
+        # A rail never takes another's place.
+        assert len(set(each["values"])) == 1, label
+    assert set(series["ina226 0-0040"]["values"]) == {3125000}
 
 
 def test_battery_is_a_rail_while_it_discharges(there, as_root):

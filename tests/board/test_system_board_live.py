@@ -82,6 +82,35 @@ def test_board_reaches_nothing_outside(as_root):
         as_root(f'python3 -c "{script}"')
 
 
+def test_each_cluster_has_a_clock_of_its_own_and_both_are_throttled(system_board):
+    name = f"{system_board.name}-two"
+    system_mode.up(load_target("rk3399"), name=name)
+    try:
+        script = """
+            cd /sys/devices/system/cpu/cpufreq
+            for each in policy*; do echo performance >$each/scaling_governor; done
+            show() { cat policy*/scaling_cur_freq /sys/class/thermal/cooling_device*/cur_state; }
+            show
+            virtual-sensors temperature 95000
+            while [ "$(echo $(show))" != "408000 408000 5 5" ]; do sleep 0.2; done
+            cat policy*/related_cpus
+        """
+        done = subprocess.run(
+            [*system_mode.ssh_command(name, as_root=True), script],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        lines = done.stdout.splitlines()
+        assert lines[:4] == ["1416000", "1800000", "0", "0"]
+        little, big = (line.split() for line in lines[4:])
+        assert little[0] == "0"
+        assert int(big[0]) == int(little[-1]) + 1
+    finally:
+        system_mode.down(name, wipe=True)
+
+
 def test_user_has_no_root_rights(system_board):
     command = [*system_mode.ssh_command(system_board.name), "virtual-sensors temperature 1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
