@@ -20,6 +20,7 @@ from edgekit.board.monitor import Monitor
 from edgekit.board.process import mark_process
 from edgekit.board.state import BoardState, read_state, write_state
 from edgekit.catalog.targets import load_target
+from edgekit.cli.main import run
 from edgekit.core.errors import DeviceError, UsageError
 
 
@@ -234,3 +235,25 @@ def test_machine_has_no_more_cores_than_the_host_can_run(
     machine = Machine(load_target(target), cpu, tmp_path, tmp_path)
     assert machine.cores == sum(map(int, told.split(",")))
     assert f"edgekit.cores={told} " in machine.key
+
+
+def test_command_line_asks_for_the_kind_and_shows_it(asked, monkeypatch, capsys, own_cache):
+    def up(target, *, name=None, emit=None):
+        folder = own_cache / "boards" / "instances" / (name or target.name)
+        mark = mark_process(os.getpid())
+        held = BoardState(folder.name, target.name, 20022, "f" * 64, mark, "system")
+        write_state(folder, held)
+        return instances.running_board(held)
+
+    monkeypatch.setattr(system_mode, "up", up)
+    assert run(["board", "up", "rk3566", "--name", "bench", "--kind", "system", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["kind"] == "system"
+    assert run(["board", "list"]) == 0
+    assert "system" in capsys.readouterr().out
+    argv = []
+    monkeypatch.setattr(os, "execvp", lambda _, words: argv.extend(words))
+    assert run(["board", "ssh", "bench", "--root", "--", "ls", "-l"]) == 0
+    assert argv[-3:] == ["root@127.0.0.1", "ls", "-l"]
+    assert asked == []
+    assert run(["board", "count", "bench", "--", "ls"]) == 2
+    assert "system board" in capsys.readouterr().err
