@@ -86,6 +86,16 @@ def _offset(device: "Device") -> ClockOffset:
     )
 
 
+def reading_disturbs(run: "RunResult") -> bool:
+    """Tell whether a sensor was read whose reading takes time from what is measured.
+
+    Raises:
+        AgentError: the device's answer is not of the form that it should be.
+    """
+    record = PowerRecord.from_json(run.power)
+    return any(series.rail.most_hz is not None for series in record.series)
+
+
 def power_figures(run: "RunResult", meters: Sequence[MeterRun] = ()) -> PowerFigures:
     """Tell what an inference took, or why that cannot be told.
 

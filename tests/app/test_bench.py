@@ -1,0 +1,84 @@
+"""Which runs a bench asks for, and which of them its figures are of."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from edgekit.app.bench import BenchOptions, _Measuring
+from edgekit.app.bench_subjects import Ready
+from edgekit.core.bench import Subject
+from edgekit.core.events import ignore
+from edgekit.core.health import HealthSnapshot, Load
+from edgekit.device import RunResult
+
+S = 1_000_000_000
+
+
+def record(**rail):
+    facts = {"source": "pmic", "sensor": "pmic", "label": "all", "scope": "rail", **rail}
+    series = {
+        "rail": {**facts, "quantity": "power_uw"}, "start_ns": 0, "steps_ns": [S] * 3,
+        "values": [1, 2, 3, 4], "longest_unchanged_ns": 0, "faults": {},
+    }  # fmt: skip
+    return {
+        "rate_hz": 10, "rounds": 4, "missed_rounds": 0, "wall_s": 4.0, "cpu_s": 0.1,
+        "series": [series], "refused": [],
+    }  # fmt: skip
+
+
+class Runs:
+    """A device whose inferences take 20 ms, and 25 ms while its power is read."""
+
+    def __init__(self, power):
+        self.requests = []
+        self._power = power
+
+    def run(self, request):
+        self.requests.append(request)
+        watched = request.watch.power_hz > 0
+        took = (S // 40 if watched else S // 50,) * 200
+        quiet = tuple(HealthSnapshot(at, load=Load(at / S, 9, at / S)) for at in (0, 5 * S, 9 * S))
+        return RunResult(
+            took, (), None, None, {}, (), (), 9 * S, (), {"model": (S, 5 * S)}, quiet,
+            self._power if watched else None,
+        )  # fmt: skip
+
+    def result(self, **options):
+        subject = Subject("net", "ncnn", "fp32", (), "b" * 64, "rpi5")
+        device = SimpleNamespace(facts=SimpleNamespace(emulated=False))
+        measuring = _Measuring(device, BenchOptions(budget_s=0.0, **options), ignore)
+        return measuring.result(Ready(subject, (), self.run))
+
+
+def test_power_and_speed_are_of_one_run_where_reading_costs_nothing():
+    runs = Runs(record())
+    found = runs.result()
+    assert [request.watch.power_hz for request in runs.requests] == [100]
+    assert found.measurement.model.p50 == 25
+    assert found.power is not None
+
+
+def test_speed_is_measured_by_itself_where_reading_power_disturbs():
+    runs = Runs(record(most_hz=10.0))
+    found = runs.result()
+    assert [request.watch.power_hz for request in runs.requests] == [100, 0]
+    assert found.measurement.model.p50 == 20
+    # The energy is of the run that it was read in.
+    assert found.power is not None
+    assert found.power.details["rails"][0]["label"] == "all"
+
+
+def test_no_power_is_read_where_none_is_asked_for():
+    runs = Runs(None)
+    found = runs.result(power_hz=0.0)
+    assert [request.watch.power_hz for request in runs.requests] == [0]
+    assert found.power is None
+
+
+def test_soak_is_one_run_of_its_length():
+    runs = Runs(record(most_hz=10.0))
+    found = runs.result(soak_s=5.0)
+    (request,) = runs.requests
+    assert request.plan.min_seconds == 5
+    assert not request.plan.end_to_end
+    assert found.soak.initial_fps == pytest.approx(50, rel=0.01)
