@@ -5,9 +5,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
+from board_shell import skip_without_boards
 
 from edgekit.board import system_mode, user_mode
-from edgekit.board.requirements import requirements, system_requirements
+from edgekit.board.requirements import system_requirements
 from edgekit.board.user_mode import RunningBoard
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import UnknownNameError
@@ -24,11 +25,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def bring_up() -> Iterator[Callable[[str], RunningBoard]]:
     """Bring up a board of a kind under a name of this test's own; it is removed afterwards."""
-    missing = [entry.name for entry in requirements() if not entry.present]
-    if missing:
-        pytest.skip(f"a virtual board needs on this host: {', '.join(missing)}")
-    if os.geteuid() != 0:
-        pytest.skip("a virtual board needs root")
+    skip_without_boards()
     names = set()
 
     def bring(target: str | Target) -> RunningBoard:
@@ -48,13 +45,7 @@ def bring_up() -> Iterator[Callable[[str], RunningBoard]]:
 @pytest.fixture(scope="session")
 def system_board() -> Iterator[RunningBoard]:
     """A system board of these tests' own, as an RK3566; it is removed at the end."""
-    missing = [
-        entry.name for entry in (*system_requirements(), *requirements()) if not entry.present
-    ]
-    if missing:
-        pytest.skip(f"a system board needs on this host: {', '.join(missing)}")
-    if os.geteuid() != 0:
-        pytest.skip("making a system board needs root")
+    skip_without_boards(system_requirements())
     name = f"test-{os.getpid()}-system"
     yield system_mode.up(load_target("rk3566"), name=name)
     system_mode.down(name, wipe=True)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from board_shell import skip_without_boards
 
+from edgekit.board import user_mode
 from edgekit.cli.main import run
 
 
@@ -64,6 +66,17 @@ def edgekit(own_state, capsys):
         return Finished(code, [json.loads(line) for line in out.splitlines()])
 
     return call
+
+
+@pytest.fixture(scope="module")
+def virtual_boards():
+    """Have boards where this host can carry them; those that a file's tests start go down."""
+    skip_without_boards()
+    before = {board.name for board in user_mode.list_boards()}
+    yield
+    for board in user_mode.list_boards():
+        if board.name not in before:
+            user_mode.down(board.name)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgekit.board import user_mode
-from edgekit.board.requirements import counting_requirement, requirements
+from edgekit.board.requirements import counting_requirement
 from edgekit.engines import engine_names, load_engine
 
 pytestmark = [
@@ -13,25 +13,9 @@ pytestmark = [
     pytest.mark.network,
     pytest.mark.toolbox,
     pytest.mark.board,
+    pytest.mark.usefixtures("virtual_boards"),
     pytest.mark.timeout(1500),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _board_packages():
-    missing = [need for need in requirements() if not need.present]
-    if missing:
-        fixes = "; ".join(f"{need.name}: {need.install_command}" for need in missing)
-        pytest.skip(f"a virtual board needs what is not here: {fixes}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _boards_down():
-    before = {board.name for board in user_mode.list_boards()}
-    yield
-    for board in user_mode.list_boards():
-        if board.name not in before:
-            user_mode.down(board.name)
 
 
 # One image tells that the way to a score is whole; what there is to tell is in the outputs.

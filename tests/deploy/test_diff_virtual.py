@@ -2,29 +2,14 @@
 
 import pytest
 
-from edgekit.board import user_mode
-from edgekit.board.requirements import requirements
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.network,
     pytest.mark.toolbox,
     pytest.mark.board,
+    pytest.mark.usefixtures("virtual_boards"),
     pytest.mark.timeout(1500),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _board():
-    missing = [need for need in requirements() if not need.present]
-    if missing:
-        fixes = "; ".join(f"{need.name}: {need.install_command}" for need in missing)
-        pytest.skip(f"a virtual board needs what is not here: {fixes}")
-    before = {board.name for board in user_mode.list_boards()}
-    yield
-    for board in user_mode.list_boards():
-        if board.name not in before:
-            user_mode.down(board.name)
 
 
 def test_half_precision_of_an_emulated_rk3566_is_told_layer_by_layer(edgekit):

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from board_shell import skip_without_boards
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.app.scopes import scope_of
 from edgekit.app.tune import TuneOptions, tune
 from edgekit.board import user_mode
-from edgekit.board.requirements import requirements
 from edgekit.catalog.cache import cache_root
 from edgekit.catalog.devices import DeviceEntry, add_device
 from edgekit.catalog.targets import load_target
@@ -42,11 +42,7 @@ PATIENCE_S = 300.0  # of this test, with a machine that does other things too
 def names(own_state):
     """Names for two boards that the test may bring up; they are removed afterwards."""
     del own_state  # the working directory, which must outlive this
-    missing = [entry.name for entry in requirements() if not entry.present]
-    if missing:
-        pytest.skip(f"a virtual board needs on this host: {', '.join(missing)}")
-    if os.geteuid() != 0:
-        pytest.skip("a virtual board needs root")
+    skip_without_boards()
     found = tuple(f"test-{os.getpid()}-{which}" for which in ("one", "two"))
     yield found
     for name in found:

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import onnx
 import pytest
+from board_shell import skip_without_boards
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.app.bundles import assemble, feasible
@@ -14,7 +15,7 @@ from edgekit.app.devices import locate, open_device
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.scopes import scope_of
 from edgekit.app.tuned import with_records
-from edgekit.board.requirements import counting_requirement, requirements
+from edgekit.board.requirements import counting_requirement
 from edgekit.board.user_mode import find_board
 from edgekit.catalog.targets import load_target
 from edgekit.cli.main import run
@@ -39,9 +40,7 @@ TRIALS = 12
 
 @pytest.fixture(autouse=True)
 def where_a_board_can_count():
-    missing = [entry.name for entry in requirements() if not entry.present]
-    if missing:
-        pytest.skip(f"a virtual board needs on this host: {', '.join(missing)}")
+    skip_without_boards()
     if not counting_requirement().present:
         pytest.skip("counting needs on this host: qemu-user")
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_shell import carry
+from board_shell import carry, skip_without_boards
 
 from edgekit.board import user_mode
-from edgekit.board.requirements import requirements
 from edgekit.catalog.targets import load_target
 from edgekit.core.events import ignore
 from edgekit.core.quantisation import Int8, Quantisation
@@ -191,9 +190,7 @@ def test_run_of_what_cannot_be_is_one_error(laid_out, arguments, words):
 
 @pytest.fixture
 def board():
-    missing = [need.name for need in requirements() if not need.present]
-    if missing:
-        pytest.skip(f"a virtual board needs what is not here: {', '.join(missing)}")
+    skip_without_boards()
     board = user_mode.up(load_target("rk3566"), name="ncnn-program")
     yield board
     user_mode.down(board.name, wipe=True)

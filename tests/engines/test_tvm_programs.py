@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_shell import carry
+from board_shell import carry, skip_without_boards
 
 from edgekit.app.runtimes import runtime_of
 from edgekit.board import user_mode
-from edgekit.board.requirements import requirements
 from edgekit.catalog.targets import load_target
 from edgekit.core.contracts import RuntimeSpec
 from edgekit.core.events import ignore
@@ -195,9 +194,7 @@ def test_bench_ends_what_takes_too_long(kernel):
 
 @pytest.fixture(params=[("rk3566", "aarch64"), ("rpi3-32", "armv7l")], ids=lambda kind: kind[0])
 def board_and_machine(request):
-    missing = [need.name for need in requirements() if not need.present]
-    if missing:
-        pytest.skip(f"a virtual board needs what is not here: {', '.join(missing)}")
+    skip_without_boards()
     target, machine = request.param
     board = user_mode.up(load_target(target), name=f"tvm-programs-{target}")
     yield board, load_target(target), machine
