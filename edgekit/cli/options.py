@@ -95,6 +95,12 @@ no_head_cut_option = click.option(
 )
 
 
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Threads of the engine; default: the cores of the fastest cluster.",
+)
 budget_option = click.option(
     "--budget",
     type=Duration(or_none=True),
@@ -135,12 +141,7 @@ _TRIAL: tuple[Decorator, ...] = (
         help="fp32, fp16, int8: those to try.",
     ),
     size_option,
-    click.option(
-        "--threads",
-        type=click.IntRange(1, 256),
-        metavar="N",
-        help="Threads of the engine; default: the cores of the fastest cluster.",
-    ),
+    threads_option,
     click.option(
         "--goal",
         "goals",

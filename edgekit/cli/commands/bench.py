@@ -12,6 +12,7 @@ from edgekit.cli.options import (
     budget_option,
     device_options,
     size_option,
+    threads_option,
 )
 
 
@@ -23,12 +24,7 @@ from edgekit.cli.options import (
     "-p", "--precision", default="fp32", metavar="A,B", show_default=True, help="Precisions."
 )
 @size_option
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 256),
-    metavar="N",
-    help="Threads of the engine; default: the cores of the fastest cluster.",
-)
+@threads_option
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

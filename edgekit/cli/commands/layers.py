@@ -9,6 +9,7 @@ from edgekit.cli.options import (
     device_options,
     no_head_cut_option,
     size_option,
+    threads_option,
 )
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ _NONE_PROFILED = 4
     help="fp32, fp16, int8: those to profile; auto for all.",
 )
 @size_option
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 256),
-    metavar="N",
-    help="Threads of the engine; default: the cores of the fastest cluster.",
-)
+@threads_option
 @click.option(
     "--top",
     type=click.IntRange(1, 100_000),
