@@ -71,7 +71,8 @@ def test_unbelieved_run_is_repeated_within_the_budget(edgekit):
 def test_what_is_active_is_measured_without_a_model(edgekit, refused):
     said = refused(3, "bench", *QUICK)
     assert "nothing is active" in said
-    deployed = edgekit("deploy", "shapes", "--target", "local", "--quick", "-e", "ncnn")
+    quick = ("--quick", "--precision", "fp32", "--accept-invalid")
+    deployed = edgekit("deploy", "shapes", "--target", "local", "-e", "ncnn", *quick)
     assert deployed.code == 0
     done = edgekit("bench", *QUICK)
     assert done.code in {0, 6}
