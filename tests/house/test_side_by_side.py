@@ -12,6 +12,8 @@ from side_by_side import BOARD, scope_of
 def test_files_with_tests_of_boards_are_one_scope():
     for file in ("tests/board/test_board_live.py", "tests/deploy/test_deploy_virtual.py"):
         assert scope_of(file) == BOARD
+    own = "tests/app/test_flash_and_update.py"
+    assert scope_of(own) == own
     assert scope_of("tests/board/test_board_state.py") == "tests/board/test_board_state.py"
 
 
