@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from edgekit.app.bench_subjects import Ready, active_subject, built_subjects
 from edgekit.app.options import DeployOptions
 from edgekit.app.patience import wait_until_cool
-from edgekit.app.power import Meters, power_figures, reading_disturbs
+from edgekit.app.power import STUCK_AFTER_S, Meters, power_figures, reading_disturbs
 from edgekit.bench.latency import frames_per_second, summarise
 from edgekit.bench.repeats import Repeats, Tried
 from edgekit.bench.soak import soak_of
@@ -51,6 +51,7 @@ class BenchOptions:
         power_hz: readings of power each second; 0 to read none.
         idle_s: how long power is read before and after each run.
         meters: addresses of power meters on the host.
+        stuck_after_s: a power reading that stays the same for longer is not believed.
         fixed_clocks: whether the device's clocks are pinned meanwhile.
     """
 
@@ -62,6 +63,7 @@ class BenchOptions:
     power_hz: float = 100.0
     idle_s: float = 3.0
     meters: tuple[str, ...] = ()
+    stuck_after_s: float = STUCK_AFTER_S
     fixed_clocks: bool = False
 
     def plan(self, *, emulated: bool) -> BenchPlan:
@@ -167,7 +169,7 @@ class _Measuring:
         self._emit(StepStarted(_STEP, f"Measure {ready.subject}"))
         try:
             tries = self._tries(ready, self._power_hz)
-            power = power_figures(tries[-1].run, self._meters.latest) if self._power_hz else None
+            power = self._power(tries[-1].run) if self._power_hz else None
             if self._power_hz and reading_disturbs(tries[-1].run) and not self._options.soak_s:
                 # Speed in a pass of its own, with nobody who reads such a sensor beside it.
                 tries = self._tries(ready, 0.0)
@@ -177,6 +179,9 @@ class _Measuring:
             raise
         self._emit(StepFinished(_STEP, "" if found.validity.valid else "not believed"))
         return found
+
+    def _power(self, run: "RunResult") -> PowerFigures:
+        return power_figures(run, self._meters.latest, self._options.stuck_after_s)
 
     def _tries(self, ready: Ready, power_hz: float) -> "tuple[Tried[RunResult], ...]":
         repeats: Repeats[RunResult] = Repeats(

@@ -13,6 +13,7 @@ from edgekit.bench.clocks import (
     offset_of_run,
     on_device_clock,
 )
+from edgekit.bench.energy import Limits
 from edgekit.bench.run_power import RailEnergy, power_of_run
 from edgekit.core.bench import PowerFigures
 from edgekit.core.power import PowerRecord
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Without a look at idle nothing above it can be told, and power_of_run says so.
 _NOTHING: Final = (0, 0)
+STUCK_AFTER_S: Final = Limits.max_unchanged_s
 
 
 @dataclass
@@ -96,12 +98,15 @@ def reading_disturbs(run: "RunResult") -> bool:
     return any(series.rail.most_hz is not None for series in record.series)
 
 
-def power_figures(run: "RunResult", meters: Sequence[MeterRun] = ()) -> PowerFigures:
+def power_figures(
+    run: "RunResult", meters: Sequence[MeterRun] = (), stuck_after_s: float = STUCK_AFTER_S
+) -> PowerFigures:
     """Tell what an inference took, or why that cannot be told.
 
     Args:
         run: watched with ``power_hz``.
         meters: what meters on the host read meanwhile.
+        stuck_after_s: a reading that stays the same for longer, to the last digit, is no reading.
 
     Raises:
         AgentError: the device's answer is not of the form that it should be.
@@ -119,6 +124,7 @@ def power_figures(run: "RunResult", meters: Sequence[MeterRun] = ()) -> PowerFig
                 own.idle_before_ns or _NOTHING,
                 own.idle_after_ns or _NOTHING,
                 uncertainty_ns,
+                Limits(max_unchanged_s=stuck_after_s),
             )
     whole = board_energy(rails, own.unused)
     energy = whole.energy

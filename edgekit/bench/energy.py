@@ -280,5 +280,5 @@ def _check_unchanged(
         if time_ns - since_ns > max_unchanged_s * _NS_PER_S:
             raise MeasurementInvalidError(
                 f"the sensor read {value} for more than {max_unchanged_s:g} s: it is stuck",
-                hint="check the sensor, or allow for longer if it is as coarse as that",
+                hint="check the sensor; for one as coarse as that: --stuck-after",
             )

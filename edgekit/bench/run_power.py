@@ -5,7 +5,7 @@ Where the readings cannot tell, the reason stands in place of a number.
 
 import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from edgekit.bench.energy import CounterSamples, Interval, Limits, PowerSamples, Samples
@@ -21,8 +21,9 @@ from edgekit.core.power import (
     Span,
 )
 
+_DEFAULT_LIMITS: Final = Limits()
 _MOST_PERIODS: Final = 5
-"""Of the sampler or the sensor, that a gap may last beyond ``Limits.max_gap_s``'s default."""
+"""Of the sampler or the sensor, that a gap may last if that is more than ``Limits.max_gap_s``."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def power_of_run(
     idle_before_ns: Span,
     idle_after_ns: Span,
     edge_uncertainty_ns: int = 0,
-    limits: Limits | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
 ) -> tuple[RailEnergy, ...]:
     """Return each rail's energy per inference, or why it cannot be told.
 
@@ -95,12 +96,12 @@ def power_of_run(
         idle_before_ns: while nothing was asked of the device, before the run.
         idle_after_ns: the same, after it.
         edge_uncertainty_ns: how far the record's clock may be off from that of the spans.
-        limits: what readings must keep to, where the rail's own rate should not decide.
+        limits: what readings must keep to; a rail that is read seldom may leave longer gaps.
     """
     found = []
     for series in record.series:
         energy, reason = None, ""
-        judged_by = limits or _limits(record.rate_hz, series.rail)
+        judged_by = _limits(limits, record.rate_hz, series.rail)
         try:
             energy = energy_per_inference(
                 _samples(series),
@@ -176,10 +177,10 @@ def _seen(series: RailSeries, idle: Interval, limits: Limits) -> Interval:
     )
 
 
-def _limits(rate_hz: float, rail: RailFacts) -> Limits:
+def _limits(limits: Limits, rate_hz: float, rail: RailFacts) -> Limits:
     # A meter of one reading a second leaves gaps of a second, and says so by its rate.
     period_s = max(1 / _rate_hz(rate_hz, rail), (rail.update_interval_ns or 0) / 1e9)
-    return Limits(max_gap_s=max(Limits.max_gap_s, _MOST_PERIODS * period_s))
+    return replace(limits, max_gap_s=max(limits.max_gap_s, _MOST_PERIODS * period_s))
 
 
 def _rate_hz(asked_hz: float, rail: RailFacts) -> float:

@@ -147,6 +147,17 @@ def test_slow_meter_is_judged_by_its_own_rate():
     assert allowed.energy == at_1_hz.energy
 
 
+def test_coarse_meter_that_stays_the_same_is_allowed_for_longer():
+    coarse = rail(scope="wall")
+    coarse = RailSeries(coarse.rail, coarse.times_ns, tuple(4_000_000 for _ in coarse.values))
+    strict, patient = Limits(max_unchanged_s=1.0), Limits(max_unchanged_s=60.0)
+    (stuck,) = power_of_run(record(coarse), RUN, 400, BEFORE, AFTER, limits=strict)
+    assert "stuck" in stuck.reason
+    (told_all,) = power_of_run(record(coarse), RUN, 400, BEFORE, AFTER, limits=patient)
+    assert told_all.energy is not None
+    assert told_all.energy.run.mean_w == pytest.approx(4.0)
+
+
 def test_board_is_preferred_to_wall_and_wall_to_rails():
     cpu, board = rail("VDD_CPU", 0.5, 2.0), rail("VDD_IN", 3.0, 6.0, scope="board")
     wall = rail("supply", 4.0, 8.0, scope="wall", sensor="TCPIP::meter")
@@ -238,7 +249,7 @@ LIMITS = Limits(max_gap_s=1e30, max_unchanged_s=1e30, min_samples=1, max_power_w
     st.floats(1e-6, 1e6),
     st.lists(SPANS, min_size=3, max_size=3),
     st.integers(-1, 1000),
-    st.none() | st.just(LIMITS),
+    st.sampled_from([Limits(), LIMITS]),
 )
 def test_any_record_is_told_or_its_reason_is(series, rate_hz, spans, inferences, limits):
     before, run, after = spans

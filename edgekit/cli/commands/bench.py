@@ -75,6 +75,14 @@ from edgekit.cli.options import (
     help="A power meter on this host: scpi:RESOURCE?QUERY or command:COMMAND; may be repeated.",
 )
 @click.option(
+    "--stuck-after",
+    type=Amount(0.1, 86400),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="A power reading that stays the same for longer is not believed.",
+)
+@click.option(
     "--clocks",
     type=click.Choice(["as-is", "fixed"]),
     default="as-is",
@@ -117,6 +125,7 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
         power_hz=asked["power_hz"],
         idle_s=asked["idle"],
         meters=asked["meters"],
+        stuck_after_s=asked["stuck_after"],
         fixed_clocks=asked["clocks"] == "fixed",
     )
     with make_output(in_json=in_json) as output:
