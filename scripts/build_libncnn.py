@@ -64,17 +64,22 @@ def main(architecture: str, folder: Path, layers: Collection[str]) -> None:
         source = fetch(work)
         build = work / "build"
         build.mkdir()
-        options = [*toolchain(architecture, work), *without(layers, source)]
+        options = [*toolchain(architecture, work, lean=bool(layers)), *without(layers, source)]
         options += [f"-DNCNN_{name}=OFF" for name in OFF]
         # Zig brings no OpenMP: ncnn has a small one of its own.
         options += ["-DNCNN_SHARED_LIB=ON", "-DNCNN_SIMPLEOMP=ON", "-DCMAKE_BUILD_TYPE=Release"]
         options += [
             # What a layer left out would be missed by is told here, not on the board.
-            "-DCMAKE_SHARED_LINKER_FLAGS=-s -Wl,-z,defs",
+            "-DCMAKE_SHARED_LINKER_FLAGS=-s -Wl,-z,defs -lpthread",
         ]
         if layers:
             # Without choosing as it runs, all is made for the newest CPU that is not ruled out.
             options += ["-DNCNN_RUNTIME_CPU=OFF", "-DNCNN_ARM82=OFF", "-DNCNN_AVX=OFF"]
+            # Without C++'s own library, which Zig would first compile: longer than all of this.
+            options += ["-DNCNN_SIMPLESTL=ON", "-DNCNN_DISABLE_RTTI=ON"]
+            options += ["-DNCNN_DISABLE_EXCEPTION=ON", "-DNCNN_BF16=OFF"]
+            # What CMake tries it only compiles; each link would take longer than a layer.
+            options += ["-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"]
         options += [f"-DNCNN_VERSION={VERSION.rpartition('.')[2]}"]
         run(["cmake", *options, str(source)], build)
         run(["cmake", "--build", ".", "--parallel", str(os.cpu_count() or 1)], build)
@@ -99,11 +104,16 @@ def fetch(work: Path) -> Path:
     return next(path for path in work.glob("ncnn-*") if path.is_dir())
 
 
-def toolchain(architecture: str, work: Path) -> list[str]:
-    """Return CMake's options for Zig, called by scripts as CMake wants one word."""
+def toolchain(architecture: str, work: Path, *, lean: bool) -> list[str]:
+    """Return CMake's options for Zig, called by scripts as CMake wants one word.
+
+    Lean: C++ without its own library.
+    """
     zig = f"{environment(COMPILER, emit=ignore).python} -m ziglang"
     target = " ".join(zig_target(architecture, GLIBC))
-    tools = {"cc": f"{zig} cc {target}", "c++": f"{zig} c++ {target}"}
+    cxx = "cc" if lean else "c++"
+    # Zig's default is -g, for what is stripped in the end.
+    tools = {"cc": f"{zig} cc {target} -g0", "c++": f"{zig} {cxx} {target} -g0"}
     tools |= {"ar": f"{zig} ar", "ranlib": f"{zig} ranlib"}
     for name, command in tools.items():
         path = work / name

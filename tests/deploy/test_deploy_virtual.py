@@ -86,7 +86,7 @@ def test_int8_of_every_engine_passes_the_gate_on_an_emulated_rk3566(edgekit):
 def test_yolov5_on_an_emulated_rk3566_equals_the_reference(edgekit, model_mirror):
     done = edgekit(
         "deploy", "yolov5", *RK3566, *QUICK,
-        "--engine", "onnxruntime,ncnn", "--precision", "fp32",
+        "--engine", "onnxruntime,ncnn", "--precision", "fp32", "--size", "320",
     )  # fmt: skip
     assert done.code == 0
     rows = done.rows()
