@@ -12,7 +12,7 @@ from device_agent.protocol import VerbError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Set
+    from typing import Any, Dict, List, Set, Tuple
 
     from device_agent.layout import Layout
     from device_agent.server import Answer, Call
@@ -37,7 +37,9 @@ _KINDS = (
 def install(call: "Call") -> "Answer":
     """Make a bundle whose content is in the store, and the runtime it needs.
 
-    Args in the request: ``manifest``, its canonical text, whose sha256 is the bundle's name.
+    Args in the request: ``manifest``, its canonical text, whose sha256 is the bundle's name;
+    ``stands_for``, ``machine`` and ``compatible`` of the device that this folder is being made
+    for, where it is to be put into a disk image and this is not that device.
     """
     import hashlib
 
@@ -93,14 +95,14 @@ def _entries(manifest: "Manifest") -> "List[Dict[str, Any]]":
 
 
 def _check_device(call: "Call", manifest: "Manifest") -> None:
-    machine = userland_machine()
+    machine, found = _this_device(call)
     if manifest["architecture"] != machine:
         raise VerbError(
             "wrong_device",
             f"the bundle is for {manifest['architecture']}, this device is {machine}",
             {"wanted": manifest["architecture"], "found": machine},
         )
-    wanted, found = manifest["compatible"], compatible_strings(call.roots)
+    wanted = manifest["compatible"]
     if wanted and not set(wanted) & set(found):
         raise VerbError(
             "wrong_device",
@@ -108,6 +110,16 @@ def _check_device(call: "Call", manifest: "Manifest") -> None:
             f"this device says {', '.join(found) or 'nothing of its kind'}",
             {"wanted": wanted, "found": found},
         )
+
+
+def _this_device(call: "Call") -> "Tuple[str, List[str]]":
+    if "stands_for" not in call.args:
+        return userland_machine(), compatible_strings(call.roots)
+    other = call.arg("stands_for", dict)
+    machine, compatible = other.get("machine"), other.get("compatible")
+    if not isinstance(machine, str) or not isinstance(compatible, list):
+        raise VerbError("bad_request", "install: stands_for must hold machine and compatible")
+    return machine, [text for text in compatible if isinstance(text, str)]
 
 
 def _check_content(layout: "Layout", identity: str, manifest: "Manifest") -> None:

@@ -2,7 +2,14 @@
 
 from edgekit.device.address import Address, LocalAddress, SshAddress, parse_address
 from edgekit.device.device import Device, check_target, connect
-from edgekit.device.values import DeviceStatus, InstalledBundle, RunRequest, RunResult, Watch
+from edgekit.device.values import (
+    DeviceStatus,
+    InstalledBundle,
+    RunRequest,
+    RunResult,
+    StandsFor,
+    Watch,
+)
 
 __all__ = [
     "Address",
@@ -13,6 +20,7 @@ __all__ = [
     "RunRequest",
     "RunResult",
     "SshAddress",
+    "StandsFor",
     "Watch",
     "check_target",
     "connect",

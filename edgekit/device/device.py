@@ -21,7 +21,14 @@ from edgekit.device import runs, transfer
 from edgekit.device.address import Address, LocalAddress
 from edgekit.device.client import AgentClient
 from edgekit.device.clocks import ClockPin, fixed_clocks, tell_of_recovered
-from edgekit.device.values import ClockTrip, DeviceStatus, InstalledBundle, RunRequest, RunResult
+from edgekit.device.values import (
+    ClockTrip,
+    DeviceStatus,
+    InstalledBundle,
+    RunRequest,
+    RunResult,
+    StandsFor,
+)
 
 _GC_GRACE_S: Final = 24 * 3600
 
@@ -50,8 +57,16 @@ class Device:
         """
         return transfer.push(self._client, files, emit)
 
-    def install(self, bundle: Bundle, emit: EventSink = ignore) -> None:
+    def install(
+        self, bundle: Bundle, emit: EventSink = ignore, *, stands_for: StandsFor | None = None
+    ) -> None:
         """Make a bundle of content that was pushed, and the runtime it needs.
+
+        Args:
+            bundle: whose content it is.
+            emit: hears how far it is.
+            stands_for: the device for which this one's folder is being made, to be put into a
+                disk image; ``None``: this one itself.
 
         Raises:
             WrongDeviceError: the bundle is for another kind of device.
@@ -64,8 +79,10 @@ class Device:
             emit(StepProgress(step, int(event["done"]), int(event["total"]), "B"))
 
         try:
-            manifest = bundle.manifest_bytes.decode()
-            made = self._client.request("install", {"manifest": manifest}, on_event=on_event)
+            asked: dict[str, Any] = {"manifest": bundle.manifest_bytes.decode()}
+            if stands_for is not None:
+                asked["stands_for"] = stands_for.as_json()
+            made = self._client.request("install", asked, on_event=on_event)
         except BaseException:
             emit(StepFinished(step, "failed", ok=False))
             raise

@@ -157,3 +157,20 @@ class DeviceStatus:
             return None
         previous = self.previous.bundle if self.previous else None
         return Activation(self.current.bundle, previous, self.current.generation, changed=False)
+
+
+@dataclass(frozen=True)
+class StandsFor:
+    """What another device is, whose folder is made here.
+
+    Attributes:
+        machine: its userland's architecture, as ``uname -m`` prints it.
+        compatible: strings of its device tree.
+    """
+
+    machine: str
+    compatible: tuple[str, ...] = ()
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return it as the agent reads it."""
+        return {"machine": self.machine, "compatible": list(self.compatible)}

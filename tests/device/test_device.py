@@ -14,7 +14,7 @@ from edgekit.core.errors import (
     WrongDeviceError,
 )
 from edgekit.core.events import StepFinished, StepProgress
-from edgekit.device import RunRequest, check_target
+from edgekit.device import RunRequest, StandsFor, check_target
 
 
 def test_facts_tell_of_this_machine(device, device_root):
@@ -110,6 +110,16 @@ def test_install_for_another_board_is_refused(device, workshop):
     device.push(bundle.content)
     with pytest.raises(WrongDeviceError, match=r"rockchip,rk3566"):
         device.install(bundle)
+
+
+def test_install_for_a_board_that_this_folder_is_made_for(device, workshop):
+    bundle = workshop.bundle(architecture="armv7l", compatible=("rockchip,rk3566",))
+    device.push(bundle.content)
+    other = StandsFor("armv7l", ("radxa,rock3c", "rockchip,rk3566"))
+    with pytest.raises(WrongDeviceError, match=r"rockchip,rk3568"):
+        device.install(bundle, stands_for=StandsFor("armv7l", ("rockchip,rk3568",)))
+    device.install(bundle, stands_for=other)
+    assert device.activate(bundle.identity).current == bundle.identity
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "a\\..\\b"])
