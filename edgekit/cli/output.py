@@ -134,13 +134,13 @@ class LiveOutput:
             case StepStarted(step, title):
                 self._titles[step] = title
                 self._tasks[step] = self._progress.add_task(title, total=None, amount="")
-            case StepProgress(step, done, total, unit):
+            case StepProgress(step, done, total):
                 if step in self._tasks:
                     self._progress.update(
                         self._tasks[step],
                         completed=done,
                         total=total,
-                        amount=_amount(done, total, unit),
+                        amount=_amount(event),
                     )
             case StepFinished(step, detail, ok):
                 if step in self._tasks:
@@ -195,8 +195,15 @@ def _finished(title: str, detail: str, *, ok: bool) -> str:
 _BYTES_PER_MB = 1e6
 
 
-def _amount(done: int, total: int | None, unit: str) -> str:
-    if unit in {"B", "bytes"}:
-        whole = f"/{total / _BYTES_PER_MB:.1f}" if total else ""
-        return f"{done / _BYTES_PER_MB:.1f}{whole} MB"
-    return f"{done}{f'/{total}' if total else ''} {unit}".rstrip()
+def _amount(event: StepProgress) -> str:
+    done, total, unit = event.done, event.total, event.unit
+    if unit not in {"B", "bytes"}:
+        return f"{done}{f'/{total}' if total else ''} {unit}".rstrip()
+    whole = f"/{total / _BYTES_PER_MB:.1f}" if total else ""
+    words = [f"{done / _BYTES_PER_MB:.1f}{whole} MB"]
+    if event.rate_per_s is not None:
+        words.append(f"{event.rate_per_s / _BYTES_PER_MB:.1f} MB/s")
+    if event.left_s is not None:
+        minutes, seconds = divmod(round(event.left_s), 60)
+        words.append(f"{minutes}:{seconds:02} left")
+    return ", ".join(words)

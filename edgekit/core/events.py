@@ -18,12 +18,19 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class StepProgress:
-    """A step moved on: ``done`` of ``total`` ``unit`` (total ``None``: not known)."""
+    """A step moved on: ``done`` of ``total`` ``unit`` (total ``None``: not known).
+
+    Attributes:
+        rate_per_s: how many ``unit`` a second, where that means something.
+        left_s: how long the rest will take at this rate.
+    """
 
     step: str
     done: int
     total: int | None = None
     unit: str = ""
+    rate_per_s: float | None = None
+    left_s: float | None = None
 
 
 @dataclass(frozen=True)
