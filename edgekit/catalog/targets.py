@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,9 @@ _TRIPLES: Final[dict[Architecture, str]] = {
     "x86_64": "x86_64-linux-gnu",
 }
 NATIVE: Final = "native"
+_USB_ID: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
+# Methods that find a board over USB; the others write a card or go over the network.
+_OVER_USB: Final = frozenset({"rockusb", "rpiboot", "jetson"})
 
 
 def target_names() -> tuple[str, ...]:
@@ -117,8 +121,27 @@ def _check(target: Target) -> Iterator[tuple[KeyPath, str]]:
     if target.triple != _TRIPLES[target.architecture]:
         wanted = _TRIPLES[target.architecture]
         yield ("triple",), f"triple of an {target.architecture} target must be {wanted!r}"
+    yield from _check_flashing(target)
     names = set(Target.__dataclass_fields__)
     for index, source in enumerate(target.sources):
         for key in source.keys:
             if key not in names:
                 yield ("sources", index), f"sources[{index}] backs {key!r}, which is no key"
+
+
+def _check_flashing(target: Target) -> Iterator[tuple[KeyPath, str]]:
+    over_usb = [name for name in target.flash_methods if name in _OVER_USB]
+    if over_usb and target.usb_boot is None:
+        yield ("flash_methods",), f"flash_methods has {over_usb[0]!r}, which needs [usb_boot]"
+    if target.usb_boot is None:
+        return
+    if not over_usb:
+        yield ("usb_boot",), "usb_boot serves none of the flash_methods"
+    for index, text in enumerate(target.usb_boot.ids):
+        if not _USB_ID.fullmatch(text):
+            yield (
+                ("usb_boot", "ids", index),
+                f"usb_boot.ids[{index}] is {text!r}, must be like '2207:350b'",
+            )
+    if "jetson" in target.flash_methods and not target.usb_boot.board:
+        yield ("usb_boot",), "usb_boot.board is missing: what NVIDIA's scripts call the board"

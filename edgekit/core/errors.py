@@ -17,6 +17,7 @@
     |   +-- DiskFullError      3
     |   +-- ConnectionLostError 3
     |   +-- AgentError         3   the agent answered with a fault of its own
+    +-- FlashError             3   an image was not written, or not as it is
     +-- EngineError            4   an engine's toolbox, build or runner failed
     |   +-- ToolboxError       4
     |   +-- BuildError         4
@@ -108,6 +109,12 @@ class AgentError(DeviceError):
     def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class FlashError(EdgekitError):
+    """An image, a disk or a flashing tool failed, or must not be used as asked."""
+
+    exit_code = 3
 
 
 class EngineError(EdgekitError):

@@ -13,11 +13,13 @@ EngineName = Literal[
 Precision = Literal["fp32", "fp16", "int8"]
 Status = Literal["ok", "gate", "failed", "skipped", "unsupported", "invalid"]
 Architecture = Literal["aarch64", "armv7l", "x86_64"]
+FlashMethodName = Literal["sdcard", "rockusb", "rpiboot", "jetson", "ab-update"]
 
 ENGINE_NAMES: Final[tuple[str, ...]] = get_args(EngineName)
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 ARCHITECTURES: Final[tuple[Architecture, ...]] = get_args(Architecture)
+FLASH_METHOD_NAMES: Final[tuple[FlashMethodName, ...]] = get_args(FlashMethodName)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.core.names import Architecture
+from edgekit.core.names import Architecture, FlashMethodName
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,21 @@ class PowerRail:
 
 
 @dataclass(frozen=True)
+class UsbBoot:
+    """How a board shows itself over USB while it waits there for an image.
+
+    Attributes:
+        ids: ``vendor:product``, four hexadecimal digits each, such as ``2207:350b``.
+        board: what NVIDIA's scripts call the board's configuration; empty elsewhere.
+        root: where those scripts put the root file system, such as ``internal``.
+    """
+
+    ids: tuple[str, ...]
+    board: str = ""
+    root: str = ""
+
+
+@dataclass(frozen=True)
 class SourcedFact:
     """Which keys of a target a publication backs."""
 
@@ -64,6 +79,8 @@ class Target:
         memory_mb: memory sizes that are sold, in MB.
         compatible: device-tree ``compatible`` strings, any of which makes a board fit;
             empty: fits any machine of the architecture.
+        flash_methods: ways in which an image gets onto it, the usual one first.
+        usb_boot: for the methods that go over USB; ``None`` where none does.
         pythons, glibc: what the usual images ship, oldest first.
     """
 
@@ -79,7 +96,8 @@ class Target:
     accelerators: tuple[Accelerator, ...] = ()
     power_rails: tuple[PowerRail, ...] = ()
     compatible: tuple[str, ...] = ()
-    flash_methods: tuple[str, ...] = ()
+    flash_methods: tuple[FlashMethodName, ...] = ()
+    usb_boot: UsbBoot | None = None
     pythons: tuple[str, ...] = ()
     glibc: tuple[str, ...] = ()
     sources: tuple[SourcedFact, ...] = ()

@@ -41,6 +41,7 @@ def target_lines(target: Target) -> tuple[str, ...]:
         ),
         ("compatible", ", ".join(target.compatible)),
         ("flash", ", ".join(target.flash_methods)),
+        ("usb boot", _usb_boot(target)),
         ("pythons", ", ".join(target.pythons)),
         ("glibc", ", ".join(target.glibc)),
         *(("source", f"{', '.join(source.keys)}: {source.reference}") for source in target.sources),
@@ -119,6 +120,11 @@ def _cores(target: Target) -> str:
     return " + ".join(
         f"{cluster.count}x {cluster.core} {cluster.max_mhz} MHz" for cluster in target.clusters
     )
+
+
+def _usb_boot(target: Target) -> str:
+    usb = target.usb_boot
+    return "" if usb is None else _joined(*usb.ids, usb.board)
 
 
 def _joined(*parts: str) -> str:

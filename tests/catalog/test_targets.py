@@ -209,6 +209,11 @@ def test_wrong_target_tells_every_fault_with_its_line(tmp_path):
         ("max_mhz = 1800", "max_mhz = -1", r"max_mhz must not be negative"),
         ("aarch64-linux-gnu", "arm-linux-gnueabi", "triple of an aarch64 target must be"),
         ('keys = ["memory_mb"]', 'keys = ["memory"]', "backs 'memory', which is no key"),
+        ('"rockusb"', '"rockub"', "must be one of .*'rockusb'.*did you mean 'rockusb'"),
+        ('"2207:350a"', '"2207:35"', r"usb_boot.ids\[0\] is '2207:35', must be like '2207:350b'"),
+        ('"sdcard", "rockusb"', '"sdcard"', "usb_boot serves none of the flash_methods"),
+        ('"sdcard", "rockusb"', '"jetson"', "usb_boot.board is missing"),
+        ('[usb_boot]\nids = ["2207:350a"]\n', "", "has 'rockusb', which needs \\[usb_boot\\]"),
     ],
 )
 def test_target_that_cannot_be_meant_is_refused(tmp_path, old, new, fault):
