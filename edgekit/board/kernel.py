@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.board.debian_packages import PackageArchive, said, unpack
+from edgekit.board.machine_types import MACHINE_TYPES
 from edgekit.board.rootfs import archive_line, boards_folder, check_room
 from edgekit.catalog.cache import KeyedCache, remove_tree
 from edgekit.core.errors import DeviceError
@@ -19,13 +20,11 @@ _ARCHITECTURE: Final = "arm64"
 _META: Final = "linux-image-arm64"
 # Programs that the root file system lacks: busybox for the initial one, i2cset for the sensors.
 _TOOLS: Final = ("busybox-static", "i2c-tools", "libi2c0")
-BOOT_MODULES: Final = ("virtio_mmio", "virtio_blk", "crc32c_generic", "ext4")
 _MODULES: Final = (
-    *BOOT_MODULES,
-    *("virtio_net", "virtio_rng", "i2c-dev"),
-    *("cpufreq_ondemand", "cpufreq_powersave", "cpufreq_userspace", "cpufreq_conservative"),
+    *(name for machine in MACHINE_TYPES for name in (*machine.boot_modules, *machine.modules)),
     *("vivid", "null_blk", "softdog", "sch_netem"),
 )
+_TREES: Final = tuple(each.device_tree for each in MACHINE_TYPES if each.device_tree)
 # What Debian's configuration leaves out, by its place in the kernel's sources.
 DRIVERS: Final = (
     "drivers/i2c/i2c-stub.c",
@@ -39,14 +38,14 @@ def kernel_folder(suite: str, mirror: str | None, emit: EventSink) -> Path:
     """Return the folder with the kernel; fetch it if it is not in the cache.
 
     It holds ``release`` (the kernel's own name of its version), ``vmlinuz``, ``modules/`` (a
-    ``lib/modules`` with what boards need), ``tools/`` (programs for the board), ``drivers/``
-    (sources) and ``headers/`` (packages).
+    ``lib/modules`` with what boards need), ``trees/`` (device trees), ``tools/`` (programs for the
+    board), ``drivers/`` (sources) and ``headers/`` (packages).
 
     Raises:
         DeviceError: a package cannot be had.
         DiskFullError: the cache's disk has no room for it.
     """
-    key = json.dumps([_FORMAT, suite, mirror, _META, _TOOLS, _MODULES, DRIVERS])
+    key = json.dumps([_FORMAT, suite, mirror, _META, _TOOLS, _MODULES, _TREES, DRIVERS])
     cache = KeyedCache(boards_folder() / "kernels")
     if found := cache.get(key):
         return found
@@ -87,6 +86,10 @@ def _fill(folder: Path, scratch: Path, line: str, step: str, emit: EventSink) ->
     unpack(_file(scratch, image), scratch / "image")
     shutil.copyfile(scratch / "image" / "boot" / f"vmlinuz-{release}", folder / "vmlinuz")
     _choose_modules(scratch / "image", release, folder / "modules")
+    for tree in _TREES:
+        place = folder / "trees" / tree
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(scratch / "image" / "usr" / "lib" / image / tree, place)
     _take_drivers(_file(scratch, source), scratch, folder / "drivers")
     (folder / "release").write_text(release, encoding="ascii")
     return release

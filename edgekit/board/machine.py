@@ -1,7 +1,8 @@
-"""A system board's machine: QEMU's ``virt``, how it is started, and from what state."""
+"""A system board's machine: how it is started, and from what state."""
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from edgekit.board.device_tree import identity, write_device_tree
 from edgekit.board.emulated_cpu import EmulatedCpu
 from edgekit.board.launch import PID_FILE
+from edgekit.board.machine_types import MachineType, machine_type
 from edgekit.board.monitor import SOCKET, restoring
 from edgekit.board.ports import HOST
 from edgekit.board.process import ProcessMark, mark_process
@@ -49,6 +51,11 @@ class Machine:
     kernel: Path
 
     @property
+    def type(self) -> MachineType:
+        """The one of QEMU's that it is."""
+        return machine_type(self.target)
+
+    @property
     def cores(self) -> int:
         """Number of cores; fewer than the target's where the host has too few for them."""
         return sum(self._cluster_sizes())
@@ -56,12 +63,15 @@ class Machine:
     @property
     def key(self) -> str:
         """A text that differs where a saved state would not fit."""
-        tree = identity(self.target)
+        tree = self.type.device_tree or identity(self.target)
         own = [_FORMAT, *self._hardware(), self._command_line(), tree, self.cpu.version]
         return json.dumps([*own, self.image.name, self.kernel.name])
 
     def write_device_tree(self, folder: Path) -> None:
         """Write the machine's device tree into a folder."""
+        if self.type.device_tree:
+            shutil.copyfile(self.kernel / "trees" / self.type.device_tree, folder / DEVICE_TREE)
+            return
         raw = folder / "machine.dtb"
         machine, *others = self._hardware()
         _run([PROGRAM, "-M", f"{machine},dumpdtb={_comma_free(raw)}", *others, *_BARE])
@@ -90,13 +100,12 @@ class Machine:
             *("-dtb", state / DEVICE_TREE, "-append", self._command_line()),
             *(
                 "-drive",
-                f"if=none,id=disk,format=qcow2,cache=unsafe,file={_comma_free(folder / DISK)}",
+                f"{self.type.drive},format=qcow2,cache=unsafe,file={_comma_free(folder / DISK)}",
             ),
-            *("-device", "virtio-blk-device,drive=disk", "-device", "virtio-rng-device"),
             # Nothing can be reached from the board; the one way in is its sshd.
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{port}-:22"),
-            *("-device", "virtio-net-device,netdev=net"),
-            *("-serial", f"file:{_comma_free(folder / CONSOLE)}"),
+            *self.type.devices,
+            *(*self.type.serial, "-serial", f"file:{_comma_free(folder / CONSOLE)}"),
             *("-qmp", f"unix:{SOCKET},server=on,wait=off"),
             *("-daemonize", "-pidfile", folder / PID_FILE),
             *(("-incoming", restoring(state / MEMORY)) if restored else ()),
@@ -117,10 +126,12 @@ class Machine:
         return process
 
     def _hardware(self) -> list[str]:
+        if self.type.fixed:
+            return [self.type.name]
         least, most = _MEMORY_MIB
         memory = max(least, min(most, *self.target.memory_mb, most))
         return [
-            "virt,gic-version=3",
+            f"{self.type.name},gic-version=3",
             "-cpu",
             self.cpu.model,
             "-smp",
@@ -131,6 +142,8 @@ class Machine:
 
     def _cluster_sizes(self) -> list[int]:
         sizes = [cluster.count for cluster in self.target.clusters]
+        if self.type.fixed:
+            return sizes
         host = len(os.sched_getaffinity(0))
         most = max(_CORES_AT_LEAST, host * _CORES_FOR_EACH_OF_THE_HOSTS, len(sizes))
         while sum(sizes) > most:
@@ -141,13 +154,17 @@ class Machine:
         clusters = self.target.clusters
         told = {
             "target": self.target.name,
+            "machine": self.type.name,
+            "disk": self.type.disk,
+            "network": self.type.network,
+            "modules": ",".join(self.type.modules),
             "cpu": self.cpu.model,
             "qemu": self.cpu.version,
             "cores": ",".join(map(str, self._cluster_sizes())),
             "max_khz": ",".join(str(cluster.max_mhz * 1000) for cluster in clusters),
         }
         # A board that panics ends; nobody would see it stand there.
-        words = ["console=ttyAMA0", "panic=-1", "quiet", "loglevel=4"]
+        words = [f"console={self.type.console}", "panic=-1", "quiet", "loglevel=4"]
         # Neither is one that the host leaves without processor time for a while a sick one.
         words += ["nosoftlockup", "rcupdate.rcu_cpu_stall_suppress=1"]
         return " ".join([*words, *(f"edgekit.{name}={value}" for name, value in told.items())])

@@ -34,6 +34,12 @@ _BOOT_TIMEOUT_S: Final = 300.0
 _END_TIMEOUT_S: Final = 30.0
 _LOGIN_TIMEOUT_S: Final = 240.0
 _READY: Final = "Server listening on 0.0.0.0 port 22."
+HALTED: Final = "halted"  # beside a disk that was left whole by a machine without a saved memory
+# Remounted by the kernel, since programs may have files open.
+_HALT: Final = """sync; echo u >/proc/sysrq-trigger; waited=0
+until grep -q ' / ext4 ro' /proc/mounts || [ $waited -gt 300 ]; do
+    sleep 0.1; waited=$((waited + 1))
+done; grep -q ' / ext4 ro' /proc/mounts"""
 # What the device agent starts with then stands in the board's memory already.
 _WARM_UP: Final = "python3 -c 'import json, hashlib, subprocess, zipfile, threading'"
 
@@ -69,7 +75,7 @@ def _boot(machine: Machine, folder: Path, client_key: Path) -> None:
     make_disk(folder / DISK, machine.image)
     process, port = start_machine(machine, folder, folder, restored=False)
     try:
-        _wait_for_sshd(folder, process)
+        wait_for_sshd(folder, process)
         board = RunningBoard(
             *("", machine.target.name, HOST, port, BOARD_USER),
             *(client_key, folder / "known_hosts", process.pid, None, "system"),
@@ -108,13 +114,29 @@ def suspend(folder: Path, process: ProcessMark) -> None:
     partial = folder / f".{MEMORY}"
     with Monitor(folder) as monitor:
         monitor.save(partial)
+    _end(folder, process)
+    partial.replace(folder / MEMORY)
+
+
+def halt(board: RunningBoard, process: ProcessMark) -> None:
+    """End a machine whose memory cannot be saved, so that its disk is whole.
+
+    Raises:
+        DeviceError: it does not answer, or does not end.
+    """
+    run_there(board, ROOT_USER, _HALT)
+    _end(board.folder, process)
+    (board.folder / HALTED).touch()
+
+
+def _end(folder: Path, process: ProcessMark) -> None:
+    with Monitor(folder) as monitor:
         monitor.quit()
     deadline = time.monotonic() + _END_TIMEOUT_S
     while is_alive(process) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     if is_alive(process):
         raise DeviceError(f"the machine in {folder} does not end")
-    partial.replace(folder / MEMORY)
     for left in (SOCKET, PID_FILE):
         (folder / left).unlink(missing_ok=True)
 
@@ -159,7 +181,7 @@ def run_there(
         raise DeviceError(f"`{command}` failed on the system board: {errors.strip()[-500:]}")
 
 
-def _wait_for_sshd(folder: Path, process: ProcessMark) -> None:
+def wait_for_sshd(folder: Path, process: ProcessMark) -> None:
     """Wait until the board's sshd says that it listens.
 
     Raises:

@@ -11,7 +11,8 @@ from typing import Final
 from edgekit.board import keys, privilege
 from edgekit.board.debian_packages import said
 from edgekit.board.initial_ramdisk import initial_ramdisk
-from edgekit.board.kernel import BOOT_MODULES, load_order
+from edgekit.board.kernel import load_order
+from edgekit.board.machine_types import MACHINE_TYPES
 from edgekit.board.privilege import SYSTEM_PATH, Privilege
 from edgekit.board.rootfs import boards_folder, check_room, remove_as_root
 from edgekit.catalog.cache import KeyedCache
@@ -19,7 +20,8 @@ from edgekit.core.events import EventSink, StepFinished, StepStarted
 
 _FORMAT: Final = 1
 _SCRIPTS: Final = Path(__file__).parent / "system"
-_DISK_SIZE: Final = "4G"  # sparse: what is not written takes no place
+# Sparse: what is not written takes no place. An SD card of QEMU's must be a power of two.
+_DISK_SIZE: Final = "4G"
 HOST_KEY: Final = "ssh_host_ed25519_key"
 
 
@@ -41,7 +43,8 @@ class Parts:
         }
         names = [self.rootfs.name, self.kernel.name, self.modules.name]
         login = [keys.public_key(self.client_key), keys.system_sshd_config()]
-        return json.dumps([_FORMAT, names, scripts, login, _DISK_SIZE], sort_keys=True)
+        boot = {machine.name: machine.boot_modules for machine in MACHINE_TYPES}
+        return json.dumps([_FORMAT, names, scripts, login, _DISK_SIZE, boot], sort_keys=True)
 
 
 def image_folder(parts: Parts, emit: EventSink) -> Path:
@@ -132,10 +135,13 @@ def _write_ramdisk(folder: Path, added: Path, parts: Parts) -> None:
         "init": (_SCRIPTS / "initial_ramdisk_init.sh").read_bytes(),
         "bin/busybox": (parts.kernel / "tools" / "bin" / "busybox").read_bytes(),
     }
-    order = load_order(tree, BOOT_MODULES)
-    files["modules"] = "".join(f"{Path(path).name}\n" for path in order).encode()
-    for path in order:
-        files[f"lib/{Path(path).name}"] = (tree / path).read_bytes()
+    for machine in MACHINE_TYPES:
+        order = load_order(tree, machine.boot_modules)
+        files[f"modules/{machine.name}"] = "".join(
+            f"{Path(path).name}\n" for path in order
+        ).encode()
+        for path in order:
+            files[f"lib/{Path(path).name}"] = (tree / path).read_bytes()
     (folder / "initrd.img").write_bytes(initial_ramdisk(files))
 
 

@@ -39,13 +39,19 @@ from edgekit.board.instances import (
 from edgekit.board.kernel import kernel_folder
 from edgekit.board.kernel_modules import module_folder
 from edgekit.board.launch import stop_orphan
-from edgekit.board.machine import DISK, MEMORY, PROGRAM, Machine
+from edgekit.board.machine import DISK, MEMORY, PROGRAM, Machine, make_disk
 from edgekit.board.monitor import Monitor
 from edgekit.board.ports import HOST
 from edgekit.board.privilege import Privilege
-from edgekit.board.process import kill_board
+from edgekit.board.process import ProcessMark, kill_board
 from edgekit.board.rootfs import boards_folder, build_rootfs, recipe_for, rootfs_path
-from edgekit.board.saved_state import booted_state, run_there, start_machine
+from edgekit.board.saved_state import (
+    HALTED,
+    booted_state,
+    run_there,
+    start_machine,
+    wait_for_sshd,
+)
 from edgekit.board.state import BoardState, write_state
 from edgekit.board.system_image import Parts, image_folder
 from edgekit.board.user_mode import down
@@ -116,7 +122,8 @@ def up(
         if held:
             emit(Note(f"virtual board {name} was started by another edgekit: starting it anew"))
             kill_board(held.process, Privilege())
-        state = booted_state(plan.machine, client_key(), emit)
+        sleeps = plan.machine.type.sleeps
+        state = booted_state(plan.machine, client_key(), emit) if sleeps else None
         return _start(plan, state, emit)
 
 
@@ -135,7 +142,7 @@ def _machine(target: Target, mirror: str | None, emit: EventSink) -> Machine:
     return Machine(target, emulated_cpu(target, PROGRAM), image, kernel)
 
 
-def _start(plan: _Plan, booted: Path, emit: EventSink) -> RunningBoard:
+def _start(plan: _Plan, booted: Path | None, emit: EventSink) -> RunningBoard:
     step = f"board:up:{plan.name}"
     cpu = plan.machine.cpu
     emit(StepStarted(step, f"Start system board {plan.name} ({cpu.model})"))
@@ -151,30 +158,60 @@ def _start(plan: _Plan, booted: Path, emit: EventSink) -> RunningBoard:
     return running_board(held)
 
 
-def _launch(plan: _Plan, booted: Path, emit: EventSink) -> BoardState:
+def _launch(plan: _Plan, booted: Path | None, emit: EventSink) -> BoardState:
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     stop_orphan(folder, Privilege())
     note_kind(plan.name, "system")
-    state = _state_to_go_on_from(plan, booted, emit)
-    process, port = start_machine(plan.machine, folder, state, restored=True)
+    if booted is None:
+        _lay_out_disk(plan, emit)
+    state = _state_to_go_on_from(plan, booted, emit) if booted else folder
+    process, port = start_machine(plan.machine, folder, state, restored=booted is not None)
     held = BoardState(
         plan.name, plan.machine.target.name, port, plan.fingerprint, process, "system"
     )
     up = False
     try:
-        with Monitor(folder) as monitor:
-            monitor.wait_until_running()
+        _wait_until_up(folder, process, restored=booted is not None)
         _settle(running_board(held))
         write_state(folder, held)
         up = True
     finally:
         # From now on the disk is another than the board's memory knew; and one that it does not
         # wake from would keep it from ever coming up.
-        (folder / MEMORY).unlink(missing_ok=True)
+        for left in (MEMORY, HALTED):
+            (folder / left).unlink(missing_ok=True)
         if not up:
             kill_board(process, Privilege())
     return held
+
+
+def _wait_until_up(folder: Path, process: ProcessMark, *, restored: bool) -> None:
+    if restored:
+        with Monitor(folder) as monitor:
+            monitor.wait_until_running()
+    else:
+        wait_for_sshd(folder, process)
+
+
+def _lay_out_disk(plan: _Plan, emit: EventSink) -> None:
+    """Leave the disk of a machine that boots each time: its own, if it was left whole."""
+    folder = plan.folder
+    plan.machine.write_device_tree(folder)
+    note = folder / _STATE_OF
+    own = note.is_file() and note.read_text(encoding="ascii") == plan.fingerprint
+    if own and (folder / HALTED).is_file() and (folder / DISK).is_file():
+        return
+    _tell_of_lost_files(plan, emit)
+    make_disk(folder / DISK, plan.machine.image)
+    write_atomically(note, plan.fingerprint.encode())
+
+
+def _tell_of_lost_files(plan: _Plan, emit: EventSink) -> None:
+    if (plan.folder / DISK).is_file():
+        emit(
+            Note(f"system board {plan.name} was not taken down: it begins anew, without its files")
+        )
 
 
 def _state_to_go_on_from(plan: _Plan, booted: Path, emit: EventSink) -> Path:
@@ -185,10 +222,7 @@ def _state_to_go_on_from(plan: _Plan, booted: Path, emit: EventSink) -> Path:
     if own and (folder / MEMORY).is_file() and (folder / DISK).is_file():
         shutil.copyfile(booted / "board.dtb", folder / "board.dtb")
         return folder
-    if (folder / DISK).is_file():
-        emit(
-            Note(f"system board {plan.name} was not taken down: it begins anew, without its files")
-        )
+    _tell_of_lost_files(plan, emit)
     (folder / MEMORY).unlink(missing_ok=True)
     shutil.copyfile(booted / DISK, folder / DISK)
     write_atomically(note, plan.fingerprint.encode())

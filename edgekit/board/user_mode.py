@@ -38,7 +38,7 @@ from edgekit.board.process import is_alive, kill_board
 from edgekit.board.rootfs import boards_folder, build_rootfs, recipe_for, remove_as_root
 from edgekit.catalog.cache import FileLock
 from edgekit.catalog.settings import settings
-from edgekit.core.errors import DeviceError
+from edgekit.core.errors import DeviceError, EdgekitError
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.names import check_name
 from edgekit.core.target import Target
@@ -109,7 +109,7 @@ def down(name: str, *, wipe: bool = False, emit: EventSink = ignore) -> bool:
         if held:
             step = f"board:down:{name}"
             emit(StepStarted(step, f"Stop virtual board {name}"))
-            if held.kind == "user" or wipe or not _suspended(folder, held):
+            if held.kind == "user" or wipe or not _rested(folder, held):
                 _stop(held, _root(name, needs_root))
             emit(StepFinished(step))
         elif (folder / PID_FILE).exists():
@@ -121,13 +121,21 @@ def down(name: str, *, wipe: bool = False, emit: EventSink = ignore) -> bool:
     return held is not None
 
 
-def _suspended(folder: Path, held: state.BoardState) -> bool:
-    """Take a system board down so that it goes on where it was; tell whether that was possible."""
-    from edgekit.board.saved_state import suspend
+def _rested(folder: Path, held: state.BoardState) -> bool:
+    """Take a system board down so that it goes on where it was; tell whether that was possible.
+
+    One of a machine that cannot be saved keeps its files only.
+    """
+    from edgekit.board.machine_types import machine_type
+    from edgekit.board.saved_state import halt, suspend
+    from edgekit.catalog.targets import load_target
 
     try:
-        suspend(folder, held.process)
-    except DeviceError:
+        if machine_type(load_target(held.target)).sleeps:
+            suspend(folder, held.process)
+        else:
+            halt(running_board(held), held.process)
+    except EdgekitError:
         return False
     return True
 

@@ -237,6 +237,19 @@ def test_machine_has_no_more_cores_than_the_host_can_run(
     assert f"edgekit.cores={told} " in machine.key
 
 
+def test_raspberry_pi_3_alone_gets_qemus_own_machine(tmp_path):
+    cpu = EmulatedCpu(PROGRAM, "7.2", "cortex-a53", exact=True)
+    kinds = {name: Machine(load_target(name), cpu, tmp_path, tmp_path) for name in ("rpi3", "rpi4")}
+    assert [kind.type.name for kind in kinds.values()] == ["raspi3b", "virt"]
+    tree = tmp_path / "trees" / "broadcom" / "bcm2837-rpi-3-b.dtb"
+    tree.parent.mkdir(parents=True)
+    tree.write_bytes(b"Debian's")
+    kinds["rpi3"].write_device_tree(tmp_path)
+    assert (tmp_path / "board.dtb").read_bytes() == b"Debian's"
+    assert "edgekit.disk=/dev/mmcblk0 " in kinds["rpi3"].key
+    assert "edgekit.disk=/dev/vda " in kinds["rpi4"].key
+
+
 def test_command_line_asks_for_the_kind_and_shows_it(asked, monkeypatch, capsys, own_cache):
     def up(target, *, name=None, emit=None):
         folder = own_cache / "boards" / "instances" / (name or target.name)

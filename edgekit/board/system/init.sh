@@ -27,22 +27,33 @@ told() {
 printf '{"cpu": "%s", "kind": "system", "qemu": "%s", "target": "%s"}\n' \
     "$(told cpu)" "$(told qemu)" "$(told target)" >/etc/edgekit/virtual-board.json
 
-modprobe -a virtio_net virtio_rng i2c-dev \
-    cpufreq_ondemand cpufreq_powersave cpufreq_userspace cpufreq_conservative
-modprobe edgekit_clocks cores="$(told cores)" max_khz="$(told max_khz)"
+for module in $(told modules | tr , ' '); do
+    modprobe "$module"
+done
 
-# Chips that are memory: filled first, so that no driver ever reads nonsense.
-modprobe i2c-stub chip_addr=0x40,0x41
-virtual-sensors power 3125
-virtual-sensors rail 1 5000 400
-virtual-sensors rail 2 1000 800
-virtual-sensors rail 3 1800 200
-modprobe edgekit_monitors
-modprobe ina2xx
-modprobe ina3221
+# A machine that stands for no real board has sensors of edgekit's.
+if [ "$(told machine)" = virt ]; then
+    modprobe edgekit_clocks cores="$(told cores)" max_khz="$(told max_khz)"
+    # Chips that are memory: filled first, so that no driver ever reads nonsense.
+    modprobe i2c-stub chip_addr=0x40,0x41
+    virtual-sensors power 3125
+    virtual-sensors rail 1 5000 400
+    virtual-sensors rail 2 1000 800
+    virtual-sensors rail 3 1800 200
+    modprobe edgekit_monitors
+    modprobe ina2xx
+    modprobe ina3221
+fi
 
+network=$(told network)
+waited=0
+# One on USB is found some time after its driver was loaded.
+while [ ! -e "/sys/class/net/$network" ] && [ $waited -lt 600 ]; do
+    sleep 0.1
+    waited=$((waited + 1))
+done
 ip link set lo up
-ip address add 10.0.2.15/24 dev eth0
-ip link set eth0 up
+ip address add 10.0.2.15/24 dev "$network"
+ip link set "$network" up
 
 exec /usr/sbin/sshd -D -e -f /etc/edgekit/sshd_config
