@@ -1,7 +1,7 @@
 """What the host must have before it can be a virtual board's home."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from edgekit.core.errors import DeviceError
 from edgekit.core.events import EventSink, StepFinished, StepStarted, ignore
 
 BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
+EFI_FIRMWARE: Final = Path("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd")
 _HANDLERS: Final = ("qemu-aarch64", "qemu-arm")
 # Debian package -> programs that must be there.
 _PACKAGES: Final = {
@@ -34,6 +35,13 @@ _SYSTEM_PACKAGES: Final = {
     "zstd": ("zstd",),
     "xz-utils": ("xz",),
     "openssh-client": ("ssh", "ssh-keygen"),
+}
+
+# What making a disk image that boots by itself needs besides, and what starts one.
+_DISK_PACKAGES: Final = {
+    "e2fsprogs": ("mke2fs", "resize2fs"),
+    "kmod": ("depmod",),
+    "mtools": ("mcopy", "mformat", "mmd"),
 }
 
 
@@ -78,13 +86,35 @@ def system_requirements() -> tuple[Requirement, ...]:
 
     Its root file system is that of user-mode boards: to make that, it takes what those need.
     """
+    return _told(_SYSTEM_PACKAGES)
+
+
+def disk_requirements() -> tuple[Requirement, ...]:
+    """Tell what a disk image needs of the host, and what of it is there. Quick, no root.
+
+    Its root file system is made as that of user-mode boards: that takes what those need.
+    """
+    return _told(_DISK_PACKAGES)
+
+
+def boot_requirements() -> tuple[Requirement, ...]:
+    """Tell what booting a disk in an emulated machine needs of the host. Quick, no root."""
+    firmware = Requirement(
+        "qemu-efi-aarch64",
+        EFI_FIRMWARE.is_file(),
+        "apt-get install --no-install-recommends -y qemu-efi-aarch64",
+    )
+    return (*_told({"qemu-system-arm": ("qemu-system-aarch64",)}), firmware)
+
+
+def _told(packages: Mapping[str, tuple[str, ...]]) -> tuple[Requirement, ...]:
     return tuple(
         Requirement(
             package,
             all(shutil.which(name, path=SYSTEM_PATH) for name in programs),
             f"apt-get install --no-install-recommends -y {package}",
         )
-        for package, programs in _SYSTEM_PACKAGES.items()
+        for package, programs in packages.items()
     )
 
 
@@ -181,6 +211,24 @@ def check_system_requirements() -> None:
         DeviceError: something is missing; the hint holds the command that brings it.
     """
     _check(system_requirements(), "a system board")
+
+
+def check_disk_requirements() -> None:
+    """Refuse to go on without the packages that making a disk image needs.
+
+    Raises:
+        DeviceError: something is missing; the hint holds the command that brings it.
+    """
+    _check((*requirements(), *disk_requirements()), "a disk image")
+
+
+def check_boot_requirements() -> None:
+    """Refuse to go on without what boots a disk in an emulated machine.
+
+    Raises:
+        DeviceError: something is missing; the hint holds the command that brings it.
+    """
+    _check(boot_requirements(), "a machine that boots a disk")
 
 
 def _check(wanted: tuple[Requirement, ...], what: str) -> None:
