@@ -5,7 +5,8 @@ SHELL := /bin/bash
 FAST := not slow and not network and not board and not toolbox
 PYTEST := .venv/bin/python -m pytest
 # Tests of virtual boards one after the other, and all others beside them (tests/side_by_side.py).
-SIDE_BY_SIDE := --numprocesses 2
+# Three, as on two cores each waits for boards, links and time limits for a good part of its time.
+SIDE_BY_SIDE := --numprocesses 3
 
 .PHONY: help venv system demo test test-fast lint format bench lock clean
 
@@ -23,6 +24,7 @@ demo: venv ## deploy a small detector to a virtual RK3566 and to this machine
 system:
 	@bash scripts/system-packages.sh board || echo "edgekit: going on; tests of virtual boards will skip" >&2
 	@bash scripts/system-packages.sh system-board || echo "edgekit: going on; tests of system boards will skip" >&2
+	@bash scripts/system-packages.sh flash || echo "edgekit: going on; tests of disk images will skip" >&2
 	@bash scripts/system-packages.sh native || echo "edgekit: going on; tests of ncnn's program will skip" >&2
 
 test: venv system lint ## lint, then every test
@@ -39,6 +41,7 @@ format: venv ## bring the style in order
 
 bench: venv ## measure the figures that the project holds itself to
 	@bash scripts/system-packages.sh board
+	@bash scripts/system-packages.sh bench
 	@.venv/bin/python -m benchmarks $(ARGS)
 
 lock: venv ## make the requirement locks anew

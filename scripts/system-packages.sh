@@ -5,13 +5,15 @@
 #   scripts/system-packages.sh board    what virtual boards and a loopback sshd need
 #   scripts/system-packages.sh system-board   what virtual boards with a kernel of their own need
 #   scripts/system-packages.sh native   what builds libraries of engines for tests of programs in C
+#   scripts/system-packages.sh flash    what edits and boots disk images: FAT and ext4 tools, EFI firmware for QEMU, Rockchip's program
+#   scripts/system-packages.sh bench    peers that figures are measured beside
 #   scripts/system-packages.sh vulkan   a Vulkan driver in software, for tests of engines on a GPU
 #
 # Installs as root or through password-less sudo. Where neither is to be had it prints the
 # one command that mends it and exits with 3; with nothing missing it does nothing.
 set -euo pipefail
 
-group=${1:?usage: $0 python|board|system-board|native|vulkan}
+group=${1:?usage: $0 python|board|system-board|native|flash|bench|vulkan}
 case "$group" in
     python) packages=(python3 python3-venv) ;;
     board) packages=(qemu-user-static qemu-user binfmt-support mmdebstrap arch-test openssh-server openssh-client
@@ -19,9 +21,12 @@ case "$group" in
     system-board) packages=(qemu-system-arm qemu-utils device-tree-compiler e2fsprogs kmod gcc-aarch64-linux-gnu
         make zstd xz-utils) ;;
     native) packages=(cmake) ;;
+    flash) packages=(mtools dosfstools e2fsprogs fdisk gdisk device-tree-compiler qemu-efi-aarch64 zstd
+        xz-utils rkdeveloptool rauc squashfs-tools openssl) ;;
+    bench) packages=(bmap-tools xz-utils) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
     *)
-        echo "$0: no package group is named '$group' (known: python, board, system-board, native, vulkan)" >&2
+        echo "$0: no package group is named '$group' (known: python, board, system-board, native, flash, bench, vulkan)" >&2
         exit 2
         ;;
 esac
