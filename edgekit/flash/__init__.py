@@ -1,0 +1,1 @@
+"""Writes images to disks, verified, and prepares them for their first boot."""
