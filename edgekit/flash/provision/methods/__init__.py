@@ -1,0 +1,1 @@
+"""Ways to provision an image, one file each, named as inspection names them."""
