@@ -14,6 +14,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Amount(click.FloatRange):
     """A number in a range. NaN is in none, though no comparison says so."""
 
+    name = "number"  # in what is printed; click's own "float range" is a programmer's word
+
     def convert(
         self,
         value: Any,  # noqa: ANN401 - click's own signature
