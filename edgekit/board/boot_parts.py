@@ -3,20 +3,15 @@
 Nothing of it is installed, so nothing runs emulated: packages are unpacked, files are taken.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Final
 
-from edgekit.board.debian_packages import PackageArchive, said, unpack
-from edgekit.board.kernel import load_order
-from edgekit.board.rootfs import archive_line, boards_folder, check_room
-from edgekit.catalog.cache import KeyedCache, remove_tree
-from edgekit.core.errors import DeviceError
-from edgekit.core.events import EventSink, StepFinished, StepStarted
+from edgekit.board.debian_packages import PackageArchive, Selection, said, unpack
+from edgekit.board.kernel import IMAGE, META, choose_modules, kernel_package
+from edgekit.core.events import EventSink
 
 _FORMAT: Final = 2
-_META: Final = "linux-image-arm64"
 _GRUB: Final = "grub-efi-arm64-bin"
 _BUSYBOX: Final = "busybox-static"
 # One program with all of GRUB's modules in it, which looks for its settings in EFI/debian.
@@ -31,6 +26,13 @@ _MODULES: Final = (
 )
 # By these it is told from outside which boards an image is for; the machine has a tree of its own.
 _DEVICE_TREES: Final = "rockchip/rk3566-*.dtb"
+_SELECTION: Final = Selection(
+    "boot-parts",
+    "the kernel and boot loader of disks",
+    60,
+    "arm64",
+    (_FORMAT, META, _GRUB, _BUSYBOX, _MODULES, _DEVICE_TREES),
+)
 
 
 def boot_parts(suite: str, mirror: str | None, emit: EventSink) -> Path:
@@ -43,38 +45,13 @@ def boot_parts(suite: str, mirror: str | None, emit: EventSink) -> Path:
         DeviceError: a package cannot be had.
         DiskFullError: the cache's disk has no room for it.
     """
-    key = json.dumps([_FORMAT, suite, mirror, _META, _GRUB, _BUSYBOX, _MODULES, _DEVICE_TREES])
-    cache = KeyedCache(boards_folder() / "boot-parts")
-    if found := cache.get(key):
-        return found
-    step = "board:boot-parts"
-
-    def fill(folder: Path) -> None:
-        emit(StepStarted(step, "Fetch Debian's kernel and GRUB for arm64 (once, 60 MB)"))
-        scratch = folder / "scratch"
-        try:
-            check_room(folder)
-            scratch.mkdir()
-            release = _fill(folder, scratch, archive_line(suite, mirror), step, emit)
-            remove_tree(scratch)
-        except BaseException:
-            emit(StepFinished(step, "failed", ok=False))
-            raise
-        emit(StepFinished(step, release))
-
-    return cache.build(key, fill, emit=emit, subject="the kernel and boot loader of disks")
+    return _SELECTION.folder(suite, mirror, _fill, emit)
 
 
-def _fill(folder: Path, scratch: Path, line: str, step: str, emit: EventSink) -> str:
-    archive = PackageArchive(scratch, line, "arm64")
-    images = [name for name in archive.dependencies(_META) if name.startswith("linux-image-")]
-    if len(images) != 1:
-        raise DeviceError(
-            f"Debian's {_META} needs {', '.join(images) or 'no kernel'}: one expected"
-        )
-    (image,) = images
-    release = image.removeprefix("linux-image-")
-    archive.download([image, _GRUB, _BUSYBOX], scratch, step, emit)
+def _fill(folder: Path, scratch: Path, archive: PackageArchive) -> str:
+    image = kernel_package(archive)
+    release = image.removeprefix(IMAGE)
+    archive.download([image, _GRUB, _BUSYBOX], scratch)
     for package in (image, _GRUB, _BUSYBOX):
         unpack(next(scratch.glob(f"{package}_*.deb")), scratch / package)
     shutil.copyfile(scratch / image / "boot" / f"vmlinuz-{release}", folder / "vmlinuz")
@@ -85,18 +62,7 @@ def _fill(folder: Path, scratch: Path, line: str, step: str, emit: EventSink) ->
         place = folder / "device-trees" / tree.relative_to(trees)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree, place)
-    _choose_modules(scratch / image, release, folder)
+    choose_modules(scratch / image, release, _MODULES, folder)
+    said(["depmod", "-b", folder, release])
     (folder / "release").write_text(release, encoding="ascii")
     return release
-
-
-def _choose_modules(image: Path, release: str, folder: Path) -> None:
-    said(["depmod", "-b", image, release])
-    tree = image / "lib" / "modules" / release
-    chosen = folder / "lib" / "modules" / release
-    for file in load_order(tree, _MODULES):
-        (chosen / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(tree / file, chosen / file)
-    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
-        shutil.copyfile(tree / name, chosen / name)
-    said(["depmod", "-b", folder, release])

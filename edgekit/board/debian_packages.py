@@ -4,18 +4,83 @@ apt gets lists, a status file and a source of its own, so that neither the host'
 its architectures matter, and it is told nothing of what the host has.
 """
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edgekit.board.privilege import SYSTEM_PATH
+from edgekit.board.rootfs import archive_line, boards_folder, check_room
+from edgekit.catalog.cache import KeyedCache, remove_tree
 from edgekit.core.errors import DeviceError
-from edgekit.core.events import EventSink, StepProgress
+from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
 
 _OWN_FILES: Final = "apt"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of Debian's packages makes one folder of the cache.
+
+    Attributes:
+        cache: name of the cache, below the folder of boards.
+        subject: what the folder holds, in words.
+        size_mb: how much is fetched for it.
+        architecture: Debian's name of it, such as ``arm64``.
+        key: all that is taken; the folder is made anew where it differs.
+    """
+
+    cache: str
+    subject: str
+    size_mb: int
+    architecture: str
+    key: tuple[object, ...]
+
+    def folder(
+        self,
+        suite: str,
+        mirror: str | None,
+        fill: "Callable[[Path, Path, PackageArchive], str]",
+        emit: EventSink,
+    ) -> Path:
+        """Return the folder; fill it if it is not in the cache.
+
+        Args:
+            suite: Debian's name of a release.
+            mirror: address of a Debian archive; ``None`` for the host's own.
+            fill: takes the folder, one for what is not needed afterwards, and the archive;
+                returns the version of what was taken.
+            emit: told of the step.
+
+        Raises:
+            DeviceError: a package cannot be had.
+            DiskFullError: the cache's disk has no room for it.
+        """
+        step = f"board:{self.cache}"
+
+        def take(folder: Path) -> None:
+            emit(StepStarted(step, f"Fetch {self.subject} (once, {self.size_mb} MB)"))
+            # Inside, so that what a killed process leaves is found and removed.
+            scratch = folder / "scratch"
+            try:
+                check_room(folder)
+                scratch.mkdir()
+                line = archive_line(suite, mirror)
+                archive = PackageArchive(scratch, line, self.architecture, step, emit)
+                version = fill(folder, scratch, archive)
+                remove_tree(scratch)
+            except BaseException:
+                emit(StepFinished(step, "failed", ok=False))
+                raise
+            emit(StepFinished(step, version))
+
+        key = json.dumps([suite, mirror, self.key])
+        cache = KeyedCache(boards_folder() / self.cache)
+        return cache.build(key, take, emit=emit, subject=self.subject)
 
 
 class PackageArchive:
@@ -25,9 +90,15 @@ class PackageArchive:
         folder: for apt's own files; kept by the caller for as long as this is used.
         line: the archive, as a line of ``sources.list``.
         architecture: Debian's name of the boards', such as ``arm64``.
+        step: name of the step that fetches from it.
+        emit: told of each package.
     """
 
-    def __init__(self, folder: Path, line: str, architecture: str) -> None:
+    def __init__(
+        self, folder: Path, line: str, architecture: str, step: str, emit: EventSink
+    ) -> None:
+        self._step = step
+        self._emit = emit
         self.host_architecture = said(["dpkg", "--print-architecture"]).strip()
         self._folder = folder / _OWN_FILES
         for name in ("lists/partial", "archives/partial"):
@@ -47,16 +118,16 @@ class PackageArchive:
         told = self._apt(["apt-cache", "depends", "--important", package])
         return tuple(re.findall(r"^ +Depends: ([a-z0-9][a-z0-9.+-]*)", told, re.MULTILINE))
 
-    def download(self, packages: Sequence[str], folder: Path, step: str, emit: EventSink) -> None:
+    def download(self, packages: Sequence[str], folder: Path) -> None:
         """Put packages as files into ``folder``; apt verifies each.
 
         Raises:
             DeviceError: one cannot be had.
         """
         for done, package in enumerate(packages):
-            emit(StepProgress(step, done, len(packages), "packages"))
+            self._emit(StepProgress(self._step, done, len(packages), "packages"))
             self._apt(["apt-get", "download", package], folder)
-        emit(StepProgress(step, len(packages), len(packages), "packages"))
+        self._emit(StepProgress(self._step, len(packages), len(packages), "packages"))
 
     def _settings(self, architecture: str) -> str:
         both = " ".join(f'"{name}";' for name in (architecture, self.host_architecture))

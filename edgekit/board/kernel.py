@@ -3,21 +3,18 @@
 Nothing of it is installed: the packages are unpacked here, and what is needed of them is kept.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Final
 
-from edgekit.board.debian_packages import PackageArchive, said, unpack
+from edgekit.board.debian_packages import PackageArchive, Selection, said, unpack
 from edgekit.board.machine_types import MACHINE_TYPES
-from edgekit.board.rootfs import archive_line, boards_folder, check_room
-from edgekit.catalog.cache import KeyedCache, remove_tree
 from edgekit.core.errors import DeviceError
-from edgekit.core.events import EventSink, StepFinished, StepStarted
+from edgekit.core.events import EventSink
 
 _FORMAT: Final = 1
-_ARCHITECTURE: Final = "arm64"
-_META: Final = "linux-image-arm64"
+META: Final = "linux-image-arm64"
+IMAGE: Final = "linux-image-"
 # Programs that the root file system lacks: busybox for the initial one, i2cset for the sensors.
 _TOOLS: Final = ("busybox-static", "i2c-tools", "libi2c0")
 _MODULES: Final = (
@@ -32,6 +29,13 @@ DRIVERS: Final = (
     "drivers/hwmon/ina3221.c",
     "drivers/power/supply/test_power.c",
 )
+_SELECTION: Final = Selection(
+    "kernels",
+    "the kernel of system boards",
+    210,
+    "arm64",
+    (_FORMAT, META, _TOOLS, _MODULES, _TREES, DRIVERS),
+)
 
 
 def kernel_folder(suite: str, mirror: str | None, emit: EventSink) -> Path:
@@ -45,33 +49,21 @@ def kernel_folder(suite: str, mirror: str | None, emit: EventSink) -> Path:
         DeviceError: a package cannot be had.
         DiskFullError: the cache's disk has no room for it.
     """
-    key = json.dumps([_FORMAT, suite, mirror, _META, _TOOLS, _MODULES, _TREES, DRIVERS])
-    cache = KeyedCache(boards_folder() / "kernels")
-    if found := cache.get(key):
-        return found
-    step = "board:kernel"
-
-    def fill(folder: Path) -> None:
-        emit(StepStarted(step, f"Fetch Debian's kernel for {_ARCHITECTURE} (once, 210 MB)"))
-        # Inside, so that what a killed process leaves is found and removed.
-        scratch = folder / "scratch"
-        try:
-            check_room(folder)
-            scratch.mkdir()
-            release = _fill(folder, scratch, archive_line(suite, mirror), step, emit)
-            remove_tree(scratch)
-        except BaseException:
-            emit(StepFinished(step, "failed", ok=False))
-            raise
-        emit(StepFinished(step, release))
-
-    return cache.build(key, fill, emit=emit, subject="the kernel of system boards")
+    return _SELECTION.folder(suite, mirror, _fill, emit)
 
 
-def _fill(folder: Path, scratch: Path, line: str, step: str, emit: EventSink) -> str:
-    archive = PackageArchive(scratch, line, _ARCHITECTURE)
-    image = _only(archive.dependencies(_META), "linux-image-", _META)
-    release = image.removeprefix("linux-image-")
+def kernel_package(archive: PackageArchive) -> str:
+    """Return the name of the package with the archive's newest kernel for arm64.
+
+    Raises:
+        DeviceError: the archive has none.
+    """
+    return _only(archive.dependencies(META), IMAGE, META)
+
+
+def _fill(folder: Path, scratch: Path, archive: PackageArchive) -> str:
+    image = kernel_package(archive)
+    release = image.removeprefix(IMAGE)
     headers = f"linux-headers-{release}"
     needed = archive.dependencies(headers)
     common = _only(needed, "linux-headers-", headers)
@@ -79,13 +71,13 @@ def _fill(folder: Path, scratch: Path, line: str, step: str, emit: EventSink) ->
     source = f"linux-source-{'.'.join(release.split('.')[:2])}"
     built_from = [headers, common, f"{kbuild}:{archive.host_architecture}"]
     (folder / "headers").mkdir()
-    archive.download(built_from, folder / "headers", step, emit)
-    archive.download([image, source, *_TOOLS], scratch, step, emit)
+    archive.download(built_from, folder / "headers")
+    archive.download([image, source, *_TOOLS], scratch)
     for tool in _TOOLS:
         unpack(_file(scratch, tool), folder / "tools")
     unpack(_file(scratch, image), scratch / "image")
     shutil.copyfile(scratch / "image" / "boot" / f"vmlinuz-{release}", folder / "vmlinuz")
-    _choose_modules(scratch / "image", release, folder / "modules")
+    choose_modules(scratch / "image", release, _MODULES, folder / "modules")
     for tree in _TREES:
         place = folder / "trees" / tree
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -106,12 +98,16 @@ def _file(folder: Path, package: str) -> Path:
     return next(folder.glob(f"{package}_*.deb"))
 
 
-def _choose_modules(image: Path, release: str, folder: Path) -> None:
-    """Copy the modules that boards need, with all that these need, in the kernel's own layout."""
+def choose_modules(image: Path, release: str, names: tuple[str, ...], folder: Path) -> None:
+    """Copy modules of an unpacked kernel, with all that these need, in the kernel's own layout.
+
+    Raises:
+        DeviceError: the kernel has no such module.
+    """
     said(["depmod", "-b", image, release])
     tree = image / "lib" / "modules" / release
     chosen = folder / "lib" / "modules" / release
-    for file in load_order(tree, _MODULES):
+    for file in load_order(tree, names):
         (chosen / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / file, chosen / file)
     # By these two depmod knows what is in the kernel itself.
