@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from edgekit.catalog.cache import FileLock
 from edgekit.core.errors import FlashError
 from edgekit.core.events import EventSink, Note, ignore
+from edgekit.flash.downloads import ABOUT, CONTENT, LOCK, forget_old, mark_used
 
 PIECE_BYTES: Final = 256 << 10
 _AHEAD: Final = 32  # pieces
@@ -80,9 +81,9 @@ class Download:
         self._pause_s = pause_s
         self._emit = emit
         folder = cache / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:32]
-        self._about = folder / "about.json"
-        self.path = folder / "content"
-        self._lock = FileLock(folder / "lock", emit, shown(url))
+        self._about = folder / ABOUT
+        self.path = folder / CONTENT
+        self._lock = FileLock(folder / LOCK, emit, shown(url))
         self._origin = Origin(url)
         self._have = 0  # bytes that are kept
         self._given = 0  # bytes that were given on
@@ -110,7 +111,9 @@ class Download:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        mark_used(self.path.parent)
         self.close()
+        forget_old(self.path.parent)
 
     def close(self) -> None:
         """Hang up; what arrived stays."""

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from flash_disks import block_map, boots, holds, refusal
 
-from edgekit.flash import source_url
+from edgekit.flash import downloads, source_url
 from edgekit.flash.source import open_image
 from edgekit.flash.write import write_image
 
@@ -161,6 +161,25 @@ def test_whole_file_is_asked_for_and_not_fetched_twice(server, disk, tmp_path):
     server.etag = ""
     flash(server, disk, tmp_path)
     assert holds(disk, CONTENT)
+
+
+def test_download_makes_room_by_what_was_used_longest_ago(server, disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        source_url, "forget_old", lambda used: downloads.forget_old(used, 2 * len(CONTENT))
+    )
+    for name in ("/first.img", "/second.img", "/system.img"):
+        server.files[name] = CONTENT
+    flash(server, disk, tmp_path, "/first.img")
+    flash(server, disk, tmp_path, "/second.img")
+    flash(server, disk, tmp_path, "/first.img")  # the server says that it is still the same
+    flash(server, disk, tmp_path, "/system.img")
+    server.etag = '"other"'
+    promised = hashlib.sha256(CONTENT).hexdigest()
+    server.asked = []
+    flash(server, disk, tmp_path, "/first.img", sha256=promised)
+    assert server.asked == []
+    flash(server, disk, tmp_path, "/second.img", sha256=promised)
+    assert server.asked == [None]
 
 
 def test_what_is_kept_and_proves_wrong_is_forgotten(server, disk, tmp_path):
