@@ -96,7 +96,7 @@ def failing(**faults):
 
         def _fail(self, at, offset, length, fault):
             if at is not None and offset <= at < offset + length:
-                with self._faults("used", at):
+                with self._faults("used", at, 1):
                     raise OSError(fault, os.strerror(fault))
 
     return Failing

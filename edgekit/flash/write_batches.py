@@ -70,10 +70,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Image:
-    """All of an image that was sent, for the end: its head, and what its body must hold."""
+    """All of an image that was sent, for the end: its head, and what head and body must hold.
+
+    The pieces were made before anything was written: a driver may spoil what it is given to write.
+    """
 
     size_bytes: int
     head: memoryview
+    head_piece: Piece
     body: tuple[Piece, ...]
 
 
@@ -113,7 +117,7 @@ class Cutter:
         self._zeros(self._at, size_bytes)
         self._flush()
         head = self._head[: min(HEAD_BYTES, size_bytes)]
-        return Image(size_bytes, head, tuple(self._body))
+        return Image(size_bytes, head, digest(0, head), tuple(self._body))
 
     def _copy(self, offset: int, view: memoryview) -> int:
         batch = self._batch

@@ -26,6 +26,13 @@ _BLKRRPART: Final = 0x125F  # read the partition table again
 _BLKFLSBUF: Final = 0x1261  # drop the device's pages
 _BLKDISCARD: Final = 0x1277
 _UNSUPPORTED: Final = frozenset([errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV])
+# What the kernel's block layer means by errors whose own names tell something else.
+# Source: blk_errors in the kernel's block/blk-core.c.
+_MEANINGS: Final = {
+    errno.ENODATA: "the medium is damaged",
+    errno.EREMOTEIO: "the disk refuses",
+    errno.ENOLINK: "the link to the disk fails",
+}
 _PULLED: Final = frozenset([errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ESHUTDOWN])
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -74,7 +81,7 @@ class DiskFile:
         self._punches = True
         # A mounted device cannot be opened so, whatever was looked up before.
         flags = os.O_RDWR | os.O_CLOEXEC | (0 if disk.is_file else os.O_EXCL)
-        with self._faults("open", 0):
+        with self._faults("opened"):
             # For what is not aligned, and where O_DIRECT is refused.
             self._cached = os.open(disk.path, flags)
         self._direct: int | None = None
@@ -99,7 +106,7 @@ class DiskFile:
 
     def write(self, offset: int, view: memoryview) -> None:
         """Write all of ``view``."""
-        with self._faults("written", offset):
+        with self._faults("written", offset, len(view)):
             while view:
                 size = self._write_some(offset, view)
                 offset, view = offset + size, view[size:]
@@ -132,7 +139,7 @@ class DiskFile:
 
     def read(self, offset: int, view: memoryview) -> None:
         """Fill ``view`` with what the disk itself holds."""
-        with self._faults("read", offset):
+        with self._faults("read", offset, len(view)):
             while view:
                 size = self._read_some(offset, view)
                 if not size:
@@ -159,7 +166,7 @@ class DiskFile:
 
     def flush(self) -> None:
         """Return when all that was written is on the disk, its own cache included."""
-        with self._faults("written", 0):
+        with self._faults("written"):
             os.fsync(self._cached)
         if not self.disk.is_file:
             with contextlib.suppress(OSError):
@@ -177,7 +184,7 @@ class DiskFile:
         self._direct = None
 
     def _check_size(self) -> None:
-        with self._faults("read", 0):
+        with self._faults("read"):
             size = os.lseek(self._cached, 0, os.SEEK_END)
             if self.disk.is_file and size < self.disk.size_bytes:
                 os.ftruncate(self._cached, self.disk.size_bytes)
@@ -231,7 +238,7 @@ class DiskFile:
             return True
         fault = ctypes.get_errno()
         if fault not in _UNSUPPORTED:
-            with self._faults("written", offset):
+            with self._faults("written", offset, length):
                 raise OSError(fault, os.strerror(fault))
         self._punches = False
         return False
@@ -244,12 +251,13 @@ class DiskFile:
             yield at, view
 
     @contextlib.contextmanager
-    def _faults(self, done: str, offset: int) -> Iterator[None]:
-        """Turn a fault of the kernel into what it means."""
+    def _faults(self, done: str, offset: int = 0, length: int = 0) -> Iterator[None]:
+        """Turn a fault of the kernel into what it means; of no length: it may be anywhere."""
         try:
             yield
         except OSError as error:
-            path, why = self.disk.path, error.strerror or str(error)
+            path = self.disk.path
+            why = _MEANINGS.get(error.errno or 0) or error.strerror or str(error)
             if error.errno in _PULLED or not path.exists():
                 message = f"{path} is gone: {why}"
                 raise FlashError(message, hint="plug it in again and start over") from error
@@ -259,7 +267,13 @@ class DiskFile:
                 message = f"{path} must not be written: {why}"
                 hint = "run it as root, and look at the card's write-protect switch"
                 raise FlashError(message, hint=hint) from error
-            at = f" at sector {offset // SECTOR_BYTES}" if done != "open" else ""
-            done = "opened" if done == "open" else done
-            message = f"{path} cannot be {done}{at}: {why}"
+            message = f"{path} cannot be {done}{_sectors(offset, length)}: {why}"
             raise FlashError(message, hint="use another disk: this one fails") from error
+
+
+def _sectors(offset: int, length: int) -> str:
+    """Tell where something failed, as far as that is known."""
+    if not length:
+        return ""
+    first, last = offset // SECTOR_BYTES, (offset + length - 1) // SECTOR_BYTES
+    return f" at sector {first}" if first == last else f", somewhere in sectors {first} to {last}"

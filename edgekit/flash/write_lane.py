@@ -12,7 +12,7 @@ from edgekit.core.errors import FlashError
 from edgekit.core.events import EventSink
 from edgekit.core.flash import Disk
 from edgekit.flash.memory import buffer
-from edgekit.flash.verify import Piece, digest, total_bytes, verify
+from edgekit.flash.verify import Piece, total_bytes, verify
 from edgekit.flash.write_batches import HEAD_BYTES, Batch, Image
 from edgekit.flash.write_disk import SECTOR_BYTES, OpenDisk
 from edgekit.flash.write_progress import Progress
@@ -190,7 +190,7 @@ class Lane:
         try:
             disk.flush()
             if self._plan.verify:
-                verify(disk, [digest(0, image.head)])
+                verify(disk, [image.head_piece])
         except BaseException:
             with contextlib.suppress(FlashError):
                 self._clear_head(disk)

@@ -1,7 +1,9 @@
 """Writing images to disks: what stands there afterwards, and that no failure goes unseen."""
 
+import errno
 import gzip
 import hashlib
+import os
 import random
 import threading
 
@@ -148,6 +150,31 @@ def test_bit_that_turns_in_the_head_takes_the_head_away_again(image, disk):
     assert "sectors 0 to" in written.error
     # The fault strikes once more when the cleared head is flushed: one bit, no boot sector.
     assert disk.path.read_bytes()[:MIB].count(0) >= MIB - 1
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_memory_that_a_driver_spoils_is_found(image, disk, head):
+    class Spoiling(DiskFile):
+        def write(self, offset, view):
+            if (offset == 0) == head and any(view[:512]):
+                view[300] ^= 1
+            super().write(offset, view)
+
+    (written,) = write(image, disk, opener=Spoiling)
+    assert "does not hold what was written" in written.error
+    assert not boots(disk)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"), [(errno.EIO, "Input/output error"), (errno.EREMOTEIO, "the disk refuses")]
+)
+def test_flush_that_fails_is_told_without_a_place(image, disk, monkeypatch, fault, why):
+    def fail(descriptor):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr("edgekit.flash.write_disk.os.fsync", fail)
+    (written,) = write(image, disk)
+    assert f"{disk.path} cannot be written: {why};" in written.error
 
 
 def test_disk_that_hangs_is_given_up(image, image_bytes, disk, tmp_path):
