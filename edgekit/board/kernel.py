@@ -15,19 +15,24 @@ from edgekit.core.events import EventSink
 _FORMAT: Final = 1
 META: Final = "linux-image-arm64"
 IMAGE: Final = "linux-image-"
-# Programs that the root file system lacks: busybox for the initial one, i2cset for the sensors.
-_TOOLS: Final = ("busybox-static", "i2c-tools", "libi2c0")
+# Programs that the root file system lacks: busybox for the initial one, i2cset for the sensors,
+# dmsetup for disks that fail.
+_TOOLS: Final = ("busybox-static", "i2c-tools", "libi2c0", "dmsetup", "libdevmapper1.02.1")
 _MODULES: Final = (
     *(name for machine in MACHINE_TYPES for name in (*machine.boot_modules, *machine.modules)),
     *("vivid", "null_blk", "softdog", "sch_netem"),
+    *("sd_mod", "crc-t10dif", "dm-flakey"),
 )
 _TREES: Final = tuple(each.device_tree for each in MACHINE_TYPES if each.device_tree)
-# What Debian's configuration leaves out, by its place in the kernel's sources.
+# What Debian's configuration leaves out, and its headers, by place in the kernel's sources.
 DRIVERS: Final = (
     "drivers/i2c/i2c-stub.c",
     "drivers/hwmon/ina2xx.c",
     "drivers/hwmon/ina3221.c",
     "drivers/power/supply/test_power.c",
+    "drivers/scsi/scsi_debug.c",
+    "drivers/scsi/scsi_logging.h",
+    "drivers/scsi/sd.h",
 )
 _SELECTION: Final = Selection(
     "kernels",

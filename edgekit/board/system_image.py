@@ -109,6 +109,8 @@ def _lay_out(added: Path, folder: Path, parts: Parts) -> None:
         shutil.copy(tools / "usr" / "sbin" / name, programs)
     for library in (tools / "usr" / "lib" / "aarch64-linux-gnu").glob("libi2c.so*"):
         shutil.copy(library, libraries, follow_symlinks=False)
+    shutil.copy(tools / "sbin" / "dmsetup", programs)
+    shutil.copy(next((tools / "lib").glob("*/libdevmapper.so.*")), libraries)
     _script("init", own / "init")
     _script("virtual-sensors", programs / "virtual-sensors")
     etc = added / "etc" / keys.CONFIG_FOLDER
