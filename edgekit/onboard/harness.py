@@ -8,15 +8,15 @@ prints progress as JSON lines, and leaves ``result.json``.
 Python 3.6 and NumPy; nothing else. No ``from __future__ import annotations``: it came with 3.7.
 """
 
+import contextlib
 import json
 import os
 import platform
 import re
-import shutil
 import signal
 import sys
 import traceback
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,11 +24,10 @@ from edgekit.onboard import native
 from edgekit.onboard.arrays import Array, Quantised
 from edgekit.onboard.cores import memory_peak_bytes, usable_cores, use_cores
 from edgekit.onboard.faults import RunFailedError, in_words
+from edgekit.onboard.job_files import Frame, link_or_copy, load_frame, write_json
 from edgekit.onboard.pipeline import Outputs, make_postprocess, make_preprocess
 from edgekit.onboard.profiling import profile
 from edgekit.onboard.timing import Progress, Timed, clock_ns, timed
-
-Frame = Union[Array, Dict[str, Array]]
 
 _RESULT = "result.json"
 # What is a plain file name to agent and host too.
@@ -63,7 +62,7 @@ def main(session_type: Callable[..., Any], argv: Optional[Sequence[str]] = None)
         with open(arguments[0], encoding="utf-8") as stream:
             job = json.load(stream)
         result = _Run(session_type, job).result()
-        _write_json(os.path.join(job["output"], _RESULT), result)
+        write_json(os.path.join(job["output"], _RESULT), result)
     except KeyboardInterrupt:
         return 130
     except RunFailedError as error:
@@ -100,22 +99,29 @@ class _Run:
         if cores:
             use_cores(cores)
         knobs["threads"] = int(knobs.get("threads") or usable_cores())
+        self._session_type = session_type
         started = clock_ns()
-        try:
-            self._session = session_type(job["folder"], description, job["precision"], knobs)
-        except Exception as error:
-            raise RunFailedError(
-                "loading the %s %s model failed: %s"
-                % (job.get("engine", ""), job["precision"], in_words(error))
-            ) from error
+        with _own_cores(job):
+            self._session = self._load(job, knobs)
         self._load_ns = clock_ns() - started
         self._threads = knobs["threads"]
         forms = getattr(self._session, "input_forms", None)
         self._preprocess = make_preprocess(description["preprocess"], forms)
 
+    def _load(self, job: Mapping[str, Any], knobs: Mapping[str, Any]) -> Any:
+        try:
+            return self._session_type(job["folder"], job["job"], job["precision"], knobs)
+        except Exception as error:
+            raise RunFailedError(
+                "loading the %s %s model failed: %s"
+                % (self._job.get("engine", ""), job["precision"], in_words(error))
+            ) from error
+
     def result(self) -> Dict[str, Any]:
         """Do what the job asks; return the plain values of ``result.json``."""
-        frames = [_load_frame(path) for path in self._job["frames"]]
+        if self._job["kind"] == "camera":
+            return self._camera()
+        frames = [load_frame(path) for path in self._job["frames"]]
         if not frames:
             raise RunFailedError("the job names no frames")
         outputs, answers = self._infer(frames)
@@ -124,24 +130,66 @@ class _Run:
         if self._job["kind"] == "profile":
             inputs = self._preprocess(frames[0])
             made.update(profile(self._session, inputs, self._job["plan"], self._output_folder))
+        return self._told(
+            model_ns=timings["model"].samples_ns if "model" in timings else [],
+            end_to_end_ns=timings["end_to_end"].samples_ns if "end_to_end" in timings else [],
+            spans_ns={name: each.span_ns for name, each in timings.items()},
+            outputs=outputs,
+            answers=answers,
+            made=self._hand_over(made),
+        )
+
+    def _told(self, **found: Any) -> Dict[str, Any]:
+        """What every kind of job tells, and what this one found."""
         versions = {
             "python": platform.python_version(),
             "numpy": np.__version__,
             "steps": self._steps,
         }
         versions.update(self._session.versions())
-        return {
-            "model_ns": timings["model"].samples_ns if "model" in timings else [],
-            "end_to_end_ns": timings["end_to_end"].samples_ns if "end_to_end" in timings else [],
-            "spans_ns": {name: each.span_ns for name, each in timings.items()},
-            "load_ns": self._load_ns,
-            "memory_peak_bytes": memory_peak_bytes(),
-            "threads": self._threads,
-            "versions": versions,
-            "outputs": outputs,
-            "answers": answers,
-            "made": self._hand_over(made),
-        }
+        told = {"model_ns": [], "end_to_end_ns": [], "spans_ns": {}}  # type: Dict[str, Any]
+        told.update(outputs=[], answers=[], made=[])
+        told.update(
+            load_ns=self._load_ns,
+            memory_peak_bytes=memory_peak_bytes(),
+            threads=self._threads,
+            versions=versions,
+        )
+        told.update(found)
+        return told
+
+    def _camera(self) -> Dict[str, Any]:
+        """Run a camera's pipeline; its record stands in files of its own."""
+        from edgekit.onboard.camera.run import run_camera
+        from edgekit.onboard.camera.variant import Variant
+
+        first = Variant(
+            self._session,
+            self._preprocess,
+            self._postprocess,
+            self._job["job"]["inputs"],
+            str(self._job.get("bundle", "")),
+        )
+        variants = [first, *map(self._lighter, self._job.get("lighter") or ())]
+        found = run_camera(self._job["pipeline"], variants, self._output_folder)
+        return self._told(camera=found)
+
+    def _lighter(self, job: Mapping[str, Any]) -> Any:
+        """Load a bundle of the same engine that may take over."""
+        from edgekit.onboard.camera.variant import Variant
+
+        knobs = dict(job.get("knobs") or {})
+        knobs["threads"] = int(knobs.get("threads") or self._threads)
+        with _own_cores(self._job):
+            session = self._load(job, knobs)
+        description = job["job"]
+        return Variant(
+            session,
+            make_preprocess(description["preprocess"], getattr(session, "input_forms", None)),
+            make_postprocess(description["postprocess"]),
+            description["inputs"],
+            str(job.get("bundle", "")),
+        )
 
     def _hand_over(self, made: Mapping[str, str]) -> List[str]:
         """Put what the session made where the host can fetch it; return the names."""
@@ -150,7 +198,7 @@ class _Run:
             if not _NAME.match(name) or name == _RESULT or os.path.lexists(place):
                 raise RunFailedError("a file that the session made cannot be named %r" % name)
             try:
-                _link_or_copy(path, place)
+                link_or_copy(path, place)
             except OSError as error:
                 raise RunFailedError("cannot hand over %s: %s" % (path, error)) from error
         return sorted(made)
@@ -240,6 +288,21 @@ class _Run:
         return timings
 
 
+@contextlib.contextmanager
+def _own_cores(job: Mapping[str, Any]) -> Iterator[None]:
+    """Threads that an engine starts meanwhile stay on the cores of a pipeline's inference."""
+    cores = str(job.get("pipeline", {}).get("placement", {}).get("inference", ""))
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    use_cores(cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def _take_up_native(path: str) -> str:
     """Let the steps be native if they can; the answer says what they are."""
     if not os.path.exists(path):
@@ -251,38 +314,5 @@ def _take_up_native(path: str) -> str:
     return "numpy" if hindered else "native"
 
 
-def _load_frame(path: str) -> Frame:
-    """Read ``uint8[H, W, 3]`` from .npy, or named tensors from .npz."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError) as error:
-        raise RunFailedError("cannot read frame %s: %s" % (path, error)) from error
-
-
 def _shape_of(frame: Frame) -> Tuple[int, ...]:
     return frame.shape if isinstance(frame, np.ndarray) else ()
-
-
-def _link_or_copy(path: str, place: str) -> None:
-    try:
-        os.link(path, place)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(path, place)
-
-
-def _write_json(path: str, value: Mapping[str, Any]) -> None:
-    temporary = path + ".part"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, default=_plain)
-    os.replace(temporary, path)
-
-
-def _plain(value: Any) -> Any:
-    """Turn what steps may answer with, NumPy's scalars and arrays, into JSON's values."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError("%s is not a JSON value" % type(value).__name__)
