@@ -7,7 +7,6 @@ It leaves ``camera.json`` and ``frames.npy`` (``int64[frames, columns]``), which
 import json
 import os
 import signal
-import sys
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from edgekit.onboard.camera.frames import Frame
 from edgekit.onboard.camera.ledger import Ledger
 from edgekit.onboard.camera.line import Line, Plan
 from edgekit.onboard.camera.stage import CorruptFrameError, Stage
+from edgekit.onboard.camera.teller import Teller, print_line
 from edgekit.onboard.camera.variant import Variant, check_batch
 from edgekit.onboard.cores import usable_cores
 from edgekit.onboard.timing import clock_ns
@@ -82,6 +82,7 @@ class _Run:
         self.line = Line(self._source, self._stages, plan, self._ledger, self._keep_buffer)
         self._seconds = _Seconds(self._stages, self._ledger, self.line)
         self._opened = False
+        self._teller = Teller(print_line)
         self._began_cpu_ns = clocks.process_cpu_ns()
 
     def end(self, _number: int, _frame: object) -> None:
@@ -90,7 +91,8 @@ class _Run:
 
     def tick(self) -> None:
         """Tell the last second, and judge it."""
-        seen = self._seconds.tell(self._variant)
+        seen = self._seconds.event(self._variant)
+        self._teller.tell(seen)
         if self._switch is None:
             return
         now_ns = int(seen["at_ns"])
@@ -101,6 +103,7 @@ class _Run:
 
     def close(self) -> None:
         """Let the sink finish what it was given."""
+        self._teller.close()
         if self._sink is not None and self._opened:
             self._sink.close()
 
@@ -188,7 +191,8 @@ class _Run:
             if self._preview is not None:
                 now_ns = clock_ns()
                 if self._preview.wanted(now_ns):
-                    _print(self._preview.event(frame.number, frame.rgb, frame.answers, now_ns))
+                    event = self._preview.event(frame.number, frame.rgb, frame.answers, now_ns)
+                    self._teller.tell(event)
 
 
 class _Seconds:
@@ -199,8 +203,8 @@ class _Seconds:
         self._before = [(0, 0) for _ in stages]
         self._at_ns = clock_ns()
 
-    def tell(self, variant: int) -> Dict[str, Any]:
-        """Print it; return it."""
+    def event(self, variant: int) -> Dict[str, Any]:
+        """Return it as an event."""
         now_ns = clock_ns()
         span_ns = max(1, now_ns - self._at_ns)
         latencies = self._ledger.take_latencies_ns()
@@ -227,7 +231,6 @@ class _Seconds:
             "away": self._line.away,
         }
         seen.update(self._ledger.counts())
-        _print(seen)
         return seen
 
 
@@ -254,9 +257,3 @@ def _make_preview(table: Optional[Mapping[str, Any]]) -> Optional[Any]:
     from edgekit.onboard.camera.preview import Preview
 
     return Preview(float(table["fps"]), int(table["width"]))
-
-
-def _print(event: Mapping[str, Any]) -> None:
-    # One call, as stages print from threads of their own.
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
