@@ -6,8 +6,12 @@ from edgekit.onboard.camera.adapt import Switch, hottest_c, thermal_files
 
 S = 1_000_000_000
 LATE = {
-    **{"late_ms": 100.0, "back_ms": 60.0, "after_s": 3.0, "back_after_s": 10.0},
-    **{"hot_c": 0.0, "back_c": 0.0},
+    "late_ms": 100.0,
+    "back_ms": 60.0,
+    "after_s": 3.0,
+    "back_after_s": 10.0,
+    "hot_c": 0.0,
+    "back_c": 0.0,
 }
 HOT = {**LATE, "late_ms": 0.0, "back_ms": 0.0, "hot_c": 80.0, "back_c": 70.0}
 
