@@ -1,5 +1,6 @@
 /* Resize, pad, normalise, quantise and lay out a frame in one pass over its rows. */
 
+#include "cpu.h"
 #include "steps.h"
 
 typedef float Four __attribute__((vector_size(16)));
@@ -13,9 +14,6 @@ static inline Four load(const float *from)
     __builtin_memcpy(&four, from, sizeof four);
     return four;
 }
-
-/* The loops over a whole row are compiled once more for x86 CPUs with AVX2; the answers are equal. */
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE void blend_rows_of(const uint8_t *near, const uint8_t *far, float weight, float *line,
                           int count)
@@ -52,40 +50,23 @@ typedef struct {
 } Loops;
 
 #if defined(__x86_64__)
-#include <cpuid.h>
-
-__attribute__((target("avx2")))
+WIDE
 static void blend_rows_avx2(const uint8_t *near, const uint8_t *far, float weight, float *line,
                             int count)
 {
     blend_rows_of(near, far, weight, line, count);
 }
 
-__attribute__((target("avx2")))
+WIDE
 static void quantise_avx2(const float *line, uint8_t *bytes, int count, float low, float high)
 {
     quantise_of(line, bytes, count, low, high);
 }
 
-/* Whether CPU and system both know the wide registers.
- * Source: Intel SDM volume 1, 14.3, Detection of AVX instructions. */
-static int has_avx2(void)
-{
-    unsigned a, b, c, d, enabled, upper;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
-        return 0;
-    __asm__("xgetbv" : "=a"(enabled), "=d"(upper) : "c"(0));
-    return (enabled & 6) == 6 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
-}
-
 static Loops loops_here(void)
 {
     Loops wide = {blend_rows_avx2, quantise_avx2}, plain = {blend_rows_plain, quantise_plain};
-    /* Asked once: to a virtual machine the question costs more than a small image. */
-    static int known;
-    if (!known)
-        known = has_avx2() ? 2 : 1;
-    return known == 2 ? wide : plain;
+    return has_avx2() ? wide : plain;
 }
 #else
 static Loops loops_here(void)

@@ -11,9 +11,12 @@
 #include <stdint.h>
 
 /* Counts up when a structure or a function changes; edgekit/onboard/native/binding.py asks. */
-#define STEPS_VERSION 1
+#define STEPS_VERSION 2
 
 enum { FLOAT32 = 0, INT8 = 1, UINT8 = 2 };
+
+/* How a camera's bytes lie; see edgekit/onboard/camera/pixels.py. */
+enum { YUYV, UYVY, NV12, NV21, YU12, GREY, RGB3, BGR3 };
 
 /* How a frame becomes a tensor; see edgekit/onboard/steps/images.py. */
 typedef struct {
@@ -57,6 +60,11 @@ int32_t steps_version(void);
 
 /* Write the tensor. scratch: 3 * frame_width + 6 * width + 8 floats. */
 void steps_image(const Image *image, const uint8_t *frame, void *tensor, float *scratch);
+
+/* A camera's frame to rgb[height, width, 3]. stride: bytes of a line of the first plane; the
+ * planes follow one another. Widths of all YUV formats are even, and heights of those with planes. */
+void steps_rgb(int32_t format, int32_t width, int32_t height, int32_t stride, const uint8_t *data,
+               uint8_t *rgb);
 
 /* Find, sort, suppress, place. The detections come first in memory: x0, y0, x1, y1, score, class
  * of each. memory: 6 * most_detections + 8 * capacity + classes + 2 * most_detections floats.
