@@ -70,23 +70,15 @@ class Ledger:
         self._end(frame, cause, stage, clock_ns())
 
     def _end(self, frame: Frame, cause: str, stage: int, now_ns: int) -> None:
-        captured = frame.captured
-        row = [
-            *(frame.number, captured.sequence, captured.captured_ns, captured.arrived_ns),
-            *(_CODES[cause], stage, now_ns, frame.bundle, frame.batch),
-        ]
-        for visit in frame.visits:
-            row += (visit.offered_ns, visit.queued_ns, visit.start_ns)
-            row += (visit.end_ns, visit.cpu_ns, visit.core)
         with self._lock:
             if cause == DELIVERED:
                 self._delivered += 1
-                self._latencies_ns.append(now_ns - captured.captured_ns)
+                self._latencies_ns.append(now_ns - frame.captured.captured_ns)
             else:
                 causes = self._dropped.setdefault(self.stages[stage], {})
                 causes[cause] = causes.get(cause, 0) + 1
             if len(self._rows) < self._kept_rows:
-                self._rows.append(tuple(row))
+                self._rows.append(_row(frame, cause, stage, now_ns))
 
     def take_latencies_ns(self) -> List[int]:
         """Return what frames took that were delivered since the last call."""
@@ -123,3 +115,15 @@ class Ledger:
             "faults": self.faults,
             "counts": self.counts(),
         }
+
+
+def _row(frame: Frame, cause: str, stage: int, now_ns: int) -> Tuple[int, ...]:
+    captured = frame.captured
+    row = [
+        *(frame.number, captured.sequence, captured.captured_ns, captured.arrived_ns),
+        *(_CODES[cause], stage, now_ns, frame.bundle, frame.batch),
+    ]
+    for visit in frame.visits:
+        row += (visit.offered_ns, visit.queued_ns, visit.start_ns)
+        row += (visit.end_ns, visit.cpu_ns, visit.core)
+    return tuple(row)
