@@ -21,15 +21,16 @@ sys.path.insert(0, bundle + "/runner.pyz")
 
 from edgekit.engines.onnxruntime.runner import Session  # noqa: E402 - out of the bundle
 from edgekit.onboard import native  # noqa: E402
-from edgekit.onboard.pipeline import make_postprocess  # noqa: E402
+from edgekit.onboard.pipeline import make_postprocess, make_preprocess  # noqa: E402
 
 manifest = json.loads(Path(bundle, "manifest.json").read_text(encoding="utf-8"))
 session = Session(bundle, manifest["job"], manifest["precision"], manifest["knobs"])
-[wanted] = manifest["job"]["inputs"]
-height, width = wanted["shape"][2:]
+height, width = manifest["job"]["preprocess"]["parameters"]["size"]
 native.take_up(bundle + "/" + native.FILE_NAME)
+forms = getattr(session, "input_forms", None)
+preprocess = make_preprocess(manifest["job"]["preprocess"], forms)
 postprocess = make_postprocess(manifest["job"]["postprocess"])
-session.run({wanted["name"]: np.zeros(wanted["shape"], np.float32)})
+session.run(preprocess(np.zeros((height, width, 3), np.uint8)))
 
 Gst.init(None)
 pipeline = Gst.parse_launch(
@@ -51,10 +52,10 @@ for number in range(count):
     mapped, info = buffer.map(Gst.MapFlags.READ)
     stride = len(info.data) // height
     image = np.frombuffer(info.data, np.uint8).reshape(height, stride)[:, : 3 * width]
-    tensor = image.reshape(height, width, 3).transpose(2, 0, 1)[None] * np.float32(1 / 255)
-    buffer.unmap(info)
-    outputs = session.run({wanted["name"]: np.ascontiguousarray(tensor)})
+    # It has the size of the input already: the step of the bundle only makes numbers of it.
+    outputs = session.run(preprocess(image.reshape(height, width, 3)))
     answers.append(postprocess(outputs, (720, 1280, 3)))
+    buffer.unmap(info)
 seconds = time.perf_counter() - began
 pipeline.set_state(Gst.State.NULL)
 print(json.dumps({"fps": (count - 1) / seconds, "answers": len(answers)}))
