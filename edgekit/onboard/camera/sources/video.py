@@ -1,0 +1,69 @@
+"""Video files, through OpenCV."""
+
+import math
+import os
+from typing import Any, Mapping
+
+from edgekit.onboard.camera.frames import SourceEnded
+from edgekit.onboard.camera.sources.files import FileSource, Picture, check_wanted, opencv
+from edgekit.onboard.faults import RunFailedError
+
+_MOST_FPS = 1000  # told by no camera; a container that tells more tells its clock
+FORMAT = "BGR3"  # as OpenCV hands them out
+
+
+class VideoSource(FileSource):
+    """The frames of a file. What cannot be decoded is corrupt, or left out by the decoder."""
+
+    def __init__(self, table: Mapping[str, Any]) -> None:
+        super().__init__(table)
+        self._video: Any = None
+
+    def open(self) -> None:
+        """Begin to capture: see :class:`Source`."""
+        name = self._wanted.name
+        cv2 = opencv("video %s" % name)
+        if not os.path.isfile(name):
+            raise RunFailedError("there is no video %s" % name)
+        video = cv2.VideoCapture(name)
+        if not video.isOpened():
+            raise RunFailedError("%s cannot be read as a video" % name)
+        self._size = (
+            int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        )
+        check_wanted(self._wanted, "video %s" % name, FORMAT, self._size)
+        self._video = video
+        self._count = 0
+        self.facts = {
+            "kind": "video",
+            "name": name,
+            "driver": "opencv %s" % video.getBackendName().lower(),
+            "card": "",
+            "format": FORMAT,
+            "width": self._size[0],
+            "height": self._size[1],
+            "fps": self._wanted.fps or told_fps(video.get(cv2.CAP_PROP_FPS)),
+            "timestamps": "capture",
+            "offered": [],
+        }
+
+    def close(self) -> None:
+        """Stop capturing: see :class:`Source`."""
+        video, self._video = self._video, None
+        if video is not None:
+            video.release()
+
+    def _next(self) -> Picture:
+        if self._video is None or not self._video.grab():
+            raise SourceEnded("video %s is at its end" % self._wanted.name)
+        place = self._pool.take((self._size[1], self._size[0], 3))
+        good, image = self._video.retrieve(place)
+        if not good or image is None:
+            return Picture(None, FORMAT, *self._size)
+        return Picture(image, FORMAT, image.shape[1], image.shape[0])
+
+
+def told_fps(fps: float) -> float:
+    """What a container says of its rate, 0 where that cannot be a number of frames."""
+    return float(fps) if math.isfinite(fps) and 0 < fps <= _MOST_FPS else 0.0
