@@ -69,6 +69,13 @@ def test_wheel_holds_the_steps_in_c_and_their_compilers_lock(installed, root):
         assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
 
 
+def test_wheel_holds_the_live_page(installed, root):
+    files = [file for file in root.glob("edgekit/camera/page/*.*") if file.suffix != ".py"]
+    assert {file.suffix for file in files} == {".html", ".js", ".css"}
+    for file in files:
+        assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
+
+
 def test_wheel_holds_what_virtual_boards_are_started_and_counted_with(installed, root):
     for name in ("start_board.sh", "count_instructions.sh", "plugin/instructions.c"):
         file = root / "edgekit" / "board" / name
