@@ -6,6 +6,7 @@
 #   scripts/system-packages.sh system-board   what virtual boards with a kernel of their own need
 #   scripts/system-packages.sh native   what builds libraries of engines for tests of programs in C
 #   scripts/system-packages.sh flash    what edits and boots disk images: FAT and ext4 tools, EFI firmware for QEMU, Rockchip's program
+#   scripts/system-packages.sh browser  a browser without a window and its driver, for tests of pages
 #   scripts/system-packages.sh bench    peers that figures are measured beside
 #   scripts/system-packages.sh vulkan   a Vulkan driver in software, for tests of engines on a GPU
 #
@@ -13,7 +14,7 @@
 # one command that mends it and exits with 3; with nothing missing it does nothing.
 set -euo pipefail
 
-group=${1:?usage: $0 python|board|system-board|native|flash|bench|vulkan}
+group=${1:?usage: $0 python|board|system-board|native|flash|browser|bench|vulkan}
 case "$group" in
     python) packages=(python3 python3-venv) ;;
     board) packages=(qemu-user-static qemu-user binfmt-support mmdebstrap arch-test openssh-server openssh-client
@@ -23,10 +24,12 @@ case "$group" in
     native) packages=(cmake) ;;
     flash) packages=(mtools dosfstools e2fsprogs fdisk gdisk device-tree-compiler qemu-efi-aarch64 zstd
         xz-utils rkdeveloptool rauc squashfs-tools openssl) ;;
+    # Fonts, as the browser comes with none, and without them pages are empty boxes.
+    browser) packages=(chromium chromium-driver fonts-dejavu-core) ;;
     bench) packages=(bmap-tools xz-utils) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
     *)
-        echo "$0: no package group is named '$group' (known: python, board, system-board, native, flash, bench, vulkan)" >&2
+        echo "$0: no package group is named '$group' (known: python, board, system-board, native, flash, browser, bench, vulkan)" >&2
         exit 2
         ;;
 esac

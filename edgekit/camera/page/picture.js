@@ -61,7 +61,7 @@ export class Picture {
       const name = this.name(box[5]);
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
-    return [...counts].map(([name, count]) => `${count} ${name}`).join(", ");
+    return [...counts].map(([name, count]) => (count > 1 ? `${count} × ${name}` : name)).join(", ");
   }
 
   labelled(labels) {
@@ -89,11 +89,12 @@ export class Picture {
   }
 
   drawBox(pen, [x0, y0, x1, y1, score, index], scale, dots) {
-    const [left, top] = [x0 * scale, y0 * scale];
+    // Whole dots, so that lines are sharp.
+    const [left, top, right, bottom] = [x0, y0, x1, y1].map((edge) => Math.round(edge * scale));
     const colour = `hsl(${(index * GOLDEN_ANGLE) % 360} 90% 60%)`;
     pen.strokeStyle = colour;
     pen.lineWidth = LINE_PX * dots;
-    pen.strokeRect(left, top, (x1 - x0) * scale, (y1 - y0) * scale);
+    pen.strokeRect(left, top, right - left, bottom - top);
     const size = LABEL_PX * dots;
     pen.font = `${size}px system-ui, "DejaVu Sans", sans-serif`;
     pen.textBaseline = "top";
