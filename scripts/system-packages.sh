@@ -8,13 +8,14 @@
 #   scripts/system-packages.sh flash    what edits and boots disk images: FAT and ext4 tools, EFI firmware for QEMU, Rockchip's program
 #   scripts/system-packages.sh browser  a browser without a window and its driver, for tests of pages
 #   scripts/system-packages.sh bench    peers that figures are measured beside
+#   scripts/system-packages.sh camera   what runs GStreamer's launch strings
 #   scripts/system-packages.sh vulkan   a Vulkan driver in software, for tests of engines on a GPU
 #
 # Installs as root or through password-less sudo. Where neither is to be had it prints the
 # one command that mends it and exits with 3; with nothing missing it does nothing.
 set -euo pipefail
 
-group=${1:?usage: $0 python|board|system-board|native|flash|browser|bench|vulkan}
+group=${1:?usage: $0 python|board|system-board|native|flash|browser|bench|camera|vulkan}
 case "$group" in
     python) packages=(python3 python3-venv) ;;
     board) packages=(qemu-user-static qemu-user binfmt-support mmdebstrap arch-test openssh-server openssh-client
@@ -27,9 +28,10 @@ case "$group" in
     # Fonts, as the browser comes with none, and without them pages are empty boxes.
     browser) packages=(chromium chromium-driver fonts-dejavu-core) ;;
     bench) packages=(bmap-tools xz-utils) ;;
+    camera) packages=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
     *)
-        echo "$0: no package group is named '$group' (known: python, board, system-board, native, flash, browser, bench, vulkan)" >&2
+        echo "$0: no package group is named '$group' (known: python, board, system-board, native, flash, browser, bench, camera, vulkan)" >&2
         exit 2
         ;;
 esac
