@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, Mapping
 
 from edgekit.onboard.camera.sinks.images import ImagesSink
 from edgekit.onboard.camera.sinks.lines import LinesSink
+from edgekit.onboard.camera.sinks.memory import MemorySink
 from edgekit.onboard.camera.sinks.none import NoneSink
 from edgekit.onboard.camera.sinks.sink import Sink
 from edgekit.onboard.camera.sinks.video import make_video_sink
@@ -14,6 +15,7 @@ KINDS: Dict[str, Callable[[str], Sink]] = {
     "lines": LinesSink,
     "images": ImagesSink,
     "video": make_video_sink,
+    "memory": MemorySink,
 }
 
 
