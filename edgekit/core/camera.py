@@ -8,7 +8,7 @@ STAGES: Final = ("decode", "preprocess", "inference", "postprocess", "sink")
 """After the camera itself, in order: each is a thread of its own on the device."""
 
 SourceKind = Literal["v4l2", "folder", "video", "rtsp", "gstreamer", "drawn"]
-SinkKind = Literal["none", "lines", "images", "video", "preview", "memory"]
+SinkKind = Literal["none", "lines", "images", "video", "memory"]
 QueuePolicy = Literal["block", "drop-oldest", "latest"]
 
 

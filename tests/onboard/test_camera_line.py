@@ -13,7 +13,7 @@ from edgekit.onboard.camera.frames import Captured, Source, SourceEnded, SourceL
 from edgekit.onboard.camera.hand_over import POLICIES, HandOver
 from edgekit.onboard.camera.ledger import ENDS, Ledger
 from edgekit.onboard.camera.line import Line, Plan
-from edgekit.onboard.camera.stage import CorruptFrameError, Stage
+from edgekit.onboard.camera.stage import CorruptFrameError, FrameError, Stage
 from edgekit.onboard.faults import RunFailedError
 from edgekit.onboard.timing import clock_ns
 
@@ -189,6 +189,19 @@ def test_stage_that_fails_ends_the_line_with_every_frame_accounted(stage):
     check_whole(source, ledger)
     assert line.broken == f"{stage} failed: ZeroDivisionError: by nought"
     assert ends_of(ledger)["failed"] == 1
+
+
+def test_frame_that_one_stage_cannot_take_is_counted_and_the_line_goes_on():
+    def refuse(frames):
+        if frames[0].number % 10 == 3:
+            raise FrameError("no room for this one")
+
+    source = Numbered(100)
+    line, ledger = run(source, queue=BLOCK, work={"sink": refuse})
+    check_whole(source, ledger)
+    assert ends_of(ledger) == {"delivered": 90, "failed": 10}
+    assert not line.broken
+    assert ledger.faults == ["sink: no room for this one"] * 10
 
 
 def test_source_that_fails_ends_the_line():

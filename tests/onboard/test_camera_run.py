@@ -204,6 +204,12 @@ def test_stage_is_placed_on_its_cores(tmp_path):
     assert set(at["inference.core"]) == {0}
 
 
+def test_sink_that_cannot_go_on_ends_it_with_its_record(tmp_path):
+    _, record, _ = run(tmp_path, pipeline={"sink": {"kind": "lines", "path": "/dev/full"}})
+    assert "sink" in record["broken"]
+    assert record["counts"]["dropped"]["sink"]
+
+
 def test_job_that_cannot_be_meant_ends_in_words(tmp_path):
     for changes, words in [
         ({"source": {**DRAWN, "kind": "telescope"}}, "telescope"),

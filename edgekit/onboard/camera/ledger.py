@@ -17,6 +17,7 @@ FIRST_COLUMNS = (
 )
 VISIT_COLUMNS = ("offered_ns", "queued_ns", "start_ns", "end_ns", "cpu_ns", "core")
 _CODES = {name: code for code, name in enumerate(ENDS)}
+_KEPT_FAULTS = 32
 _KEPT_ROWS = 200000  # 60 MB; an hour at 50 fps
 
 
@@ -47,6 +48,12 @@ class Ledger:
         """What a row holds, in order."""
         visits = ["%s.%s" % (stage, name) for stage in self.stages for name in VISIT_COLUMNS]
         return [*FIRST_COLUMNS, *visits]
+
+    def fault(self, words: str) -> None:
+        """Keep what went wrong: the first few times."""
+        with self._lock:
+            if len(self.faults) < _KEPT_FAULTS:
+                self.faults.append(words)
 
     def captured(self) -> int:
         """Count one more frame; return its number."""

@@ -8,7 +8,7 @@ from edgekit.onboard.camera import stage as clocks
 from edgekit.onboard.camera.frames import Captured, Frame, Source, SourceEnded, SourceLostError
 from edgekit.onboard.camera.hand_over import HandOver
 from edgekit.onboard.camera.ledger import Ledger
-from edgekit.onboard.camera.stage import CorruptFrameError, Stage
+from edgekit.onboard.camera.stage import FrameError, Stage
 from edgekit.onboard.faults import RunFailedError, in_words
 from edgekit.onboard.timing import clock_ns
 
@@ -140,16 +140,17 @@ class Line:
             for thread in threads:
                 thread.join()
 
+    def fail(self, why: str) -> None:
+        """End before the time, for this reason; the first one is told."""
+        with self._lock:
+            self.broken = self.broken or why
+        self._ledger.fault(why)
+        self._abandon()
+
     def _abandon(self) -> None:
         self._stop.set()
         for queue in self.queues:
             queue.abandon()
-
-    def _break(self, why: str) -> None:
-        with self._lock:
-            self.broken = self.broken or why
-        self._ledger.faults.append(why)
-        self._abandon()
 
     def _capture(self) -> None:
         try:
@@ -157,7 +158,7 @@ class Line:
         except SourceEnded:
             pass
         except Exception as error:  # noqa: BLE001 - a thread's border: the line ends with its words
-            self._break("the source failed: %s" % in_words(error))
+            self.fail("the source failed: %s" % in_words(error))
         finally:
             self.capture_cpu_ns = clocks.cpu_ns()
             self.queues[0].end()
@@ -226,7 +227,7 @@ class Line:
                     break
                 self._work_on(index, frames, following)
         except Exception as error:  # noqa: BLE001 - a thread's border: the line ends with its words
-            self._break("%s failed: %s" % (each.name, in_words(error)))
+            self.fail("%s failed: %s" % (each.name, in_words(error)))
         finally:
             if following is not None:
                 following.end()
@@ -236,10 +237,10 @@ class Line:
         cpu_ns, start_ns = clocks.cpu_ns(), clock_ns()
         try:
             each.run(frames)
-        except CorruptFrameError as error:
-            self._ledger.faults[8:] = ["%s: %s" % (each.name, error)]
+        except FrameError as error:
+            self._ledger.fault("%s: %s" % (each.name, error))
             for frame in frames:
-                self._end(frame, index, "corrupt")
+                self._end(frame, index, error.cause)
             return
         except Exception:
             for frame in frames:

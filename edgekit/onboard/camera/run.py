@@ -16,10 +16,11 @@ from edgekit.onboard.camera.adapt import Switch, hottest_c, thermal_files
 from edgekit.onboard.camera.frames import Frame
 from edgekit.onboard.camera.ledger import Ledger
 from edgekit.onboard.camera.line import Line, Plan
-from edgekit.onboard.camera.stage import CorruptFrameError, Stage
+from edgekit.onboard.camera.stage import CorruptFrameError, FrameError, Stage
 from edgekit.onboard.camera.teller import Teller, print_line
 from edgekit.onboard.camera.variant import Variant, check_batch
 from edgekit.onboard.cores import usable_cores
+from edgekit.onboard.faults import RunFailedError
 from edgekit.onboard.timing import clock_ns
 
 RECORD, ROWS = "camera.json", "frames.npy"
@@ -105,7 +106,11 @@ class _Run:
         """Let the sink finish what it was given."""
         self._teller.close()
         if self._sink is not None and self._opened:
-            self._sink.close()
+            try:
+                self._sink.close()
+            except RunFailedError as error:
+                # The record is worth more than a picture that is not whole.
+                self.line.fail("sink: %s" % error)
 
     def write(self, folder: str) -> Dict[str, Any]:
         """Leave the record; return what ``result.json`` tells."""
@@ -187,7 +192,10 @@ class _Run:
                 if not self._opened:
                     self._sink.open(self._source.facts)
                     self._opened = True
-                self._sink.take(frame)
+                try:
+                    self._sink.take(frame)
+                except ValueError as error:
+                    raise FrameError(str(error)) from error
             if self._preview is not None:
                 now_ns = clock_ns()
                 if self._preview.wanted(now_ns):

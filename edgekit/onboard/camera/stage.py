@@ -11,8 +11,16 @@ from edgekit.onboard.cores import use_cores
 _NS = 1_000_000_000
 
 
-class CorruptFrameError(Exception):
-    """A frame whose content cannot be read: it is counted, and the line goes on."""
+class FrameError(Exception):
+    """One frame cannot be worked on: it ends with this cause, and the line goes on."""
+
+    cause = "failed"
+
+
+class CorruptFrameError(FrameError):
+    """A frame whose content cannot be read."""
+
+    cause = "corrupt"
 
 
 class Stage:
