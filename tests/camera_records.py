@@ -19,6 +19,7 @@ FRAME = ("number", "sequence", "captured_ns", "arrived_ns", "end", "end_stage", 
          "bundle", "batch")  # fmt: skip
 STAGE = ("offered_ns", "queued_ns", "start_ns", "end_ns", "cpu_ns", "core")
 COLUMNS = (*FRAME, *(f"{stage}.{name}" for stage in STAGES for name in STAGE))
+CPU = [at for at, name in enumerate(COLUMNS) if name.endswith("cpu_ns")]
 HAND_OVER_NS = 20_000
 BUNDLES = ("ab" * 32, "cd" * 32)
 
@@ -61,7 +62,6 @@ class _Line:
         self.is_busy = [False] * len(STAGES)
         self.waiting = [None] * len(STAGES)  # frames on offer to a full queue that blocks
         self.lost = []
-        self.batches = itertools.count()
         self.switches = []
         self.sequence = 0
 
@@ -142,11 +142,10 @@ class _Line:
         rows = [self.queues[stage].pop(0) for _ in range(min(most, len(self.queues[stage])))]
         start_ns = self.now + HAND_OVER_NS
         took_ns = int(self.run.times_ms[stage] * MS * (1 + self.run.jitter * self.random.random()))
-        batch = next(self.batches) if STAGES[stage] == "inference" else None
         for row in rows:
             row[self.name(stage, "start_ns")] = start_ns
-            if batch is not None:
-                self.infer(row, batch)
+            if STAGES[stage] == "inference":
+                self.infer(row, len(rows))
         self.at(start_ns + took_ns, self.done, stage, rows, took_ns)
         if self.waiting[stage]:
             self.hand_over(self.waiting[stage], stage)
@@ -211,9 +210,13 @@ def simulate(run=None, **changes):
         "source": {
             "kind": "v4l2", "name": "/dev/video0", "driver": "vivid", "card": "vivid",
             "format": "YUYV", "width": 1280, "height": 720, "fps": 30.0, "timestamps": "capture",
+            "stamped_at": "end of frame", "exposure_ns": 10_000_000,
             "offered": ["YUYV 1280x720 30 fps"],
         },
+        "sink": {},
         "capture": {"cpu_ns": 50_000 * len(rows)},
+        "cpu_ns": int(rows[:, CPU].clip(0).sum()) + 60_000 * len(rows) if len(rows) else 0,
+        "broken": "",
         "lost": line.lost,
         "away": away,
         "faults": ["RuntimeError: drawn to fail"] if run.failed else [],

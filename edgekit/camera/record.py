@@ -66,10 +66,12 @@ class CameraRecord:
         end_stage: index of the stage in which, or before which, it ended; the number of stages
             where it was delivered.
         bundle: index into ``bundles`` of what inferred it; -1 for none.
-        batch: as the runner has it of the inference that it was part of; -1 for none.
+        batch: how many frames were inferred together with it; -1 for none.
         stages: in the order of the pipeline.
         queues: before each stage, in the same order.
         capture_cpu_ns: processor time of the thread that reads the source.
+        cpu_ns: of the whole process while the line ran; ``None`` where the runner tells none.
+        broken: why the line ended before its time; empty where it did not.
         faults: first words of what failed on frames.
         span_ns: from when to when the line ran.
         threads: the kernel's number of each, by stage, with ``capture`` for the source's.
@@ -90,6 +92,8 @@ class CameraRecord:
     queues: tuple[QueueSpec, ...]
     source: SourceFacts
     capture_cpu_ns: int
+    cpu_ns: int | None
+    broken: str
     lost: tuple[Lost, ...]
     away: tuple[Away, ...]
     faults: tuple[str, ...]
@@ -185,6 +189,8 @@ def _besides(table: Table, bundles: int) -> dict[str, Any]:
     return {
         "source": SourceFacts.from_json(value_of(table, "source")),
         "capture_cpu_ns": as_whole(value_of(capture, "cpu_ns"), "capture.cpu_ns"),
+        "cpu_ns": None if table.get("cpu_ns") is None else as_whole(table["cpu_ns"], "cpu_ns"),
+        "broken": as_text(table.get("broken", ""), "broken"),
         "lost": listed(value_of(table, "lost"), "lost", Lost.from_json),
         "away": listed(value_of(table, "away"), "away", Away.from_json),
         "faults": listed(value_of(table, "faults"), "faults", as_text),

@@ -18,6 +18,7 @@ from edgekit.camera.table import (
 from edgekit.core.camera import QueuePolicy, QueueSpec
 
 DELIVERED: Final = "delivered"
+_MOST_THREAD: Final = (1 << 31) - 1
 _POLICIES: Final[tuple[QueuePolicy, ...]] = ("block", "drop-oldest", "latest")
 
 
@@ -28,6 +29,8 @@ class SourceFacts:
     Attributes:
         timestamps: whether ``captured_ns`` is the ``capture``'s own stamp or the ``arrival``.
         offered: sizes and formats that it has.
+        stamped_at: which end of its exposure the stamp of a frame is of, where that is known.
+        exposure_ns: how long a frame is exposed; 0 where that is not known.
     """
 
     kind: str
@@ -40,6 +43,8 @@ class SourceFacts:
     fps: float
     timestamps: str
     offered: tuple[str, ...]
+    stamped_at: str = ""
+    exposure_ns: int = 0
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -51,12 +56,13 @@ class SourceFacts:
         return cls(
             **{
                 name: as_text(table.get(name, ""), f"source.{name}")
-                for name in ("kind", "name", "driver", "card", "format")
+                for name in ("kind", "name", "driver", "card", "format", "stamped_at")
             },
             width=as_whole(table.get("width", 0), "source.width"),
             height=as_whole(table.get("height", 0), "source.height"),
             fps=as_number(table.get("fps", 0), "source.fps"),
             timestamps=stamps,
+            exposure_ns=as_whole(table.get("exposure_ns", 0), "source.exposure_ns"),
             offered=listed(table.get("offered", ()), "source.offered", as_text),
         )
 
@@ -154,7 +160,10 @@ def queues_of(value: object, stages: Sequence[str]) -> tuple[QueueSpec, ...]:
 def threads_of(value: object) -> tuple[tuple[str, int], ...]:
     """Take the kernel's number of each thread out of a record."""
     table: Table = as_table(value, "threads")
-    return tuple((name, as_whole(number, f"threads.{name}")) for name, number in table.items())
+    return tuple(
+        (name, as_whole(number, f"threads.{name}", most=_MOST_THREAD))
+        for name, number in table.items()
+    )
 
 
 def as_span(value: object, name: str) -> tuple[int, int]:

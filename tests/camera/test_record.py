@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from camera_records import BUNDLES, COLUMNS, ENDS, simulate, write_run
+from camera_records import BUNDLES, COLUMNS, ENDS, MS, simulate, write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from edgekit.camera.record import make_record, read_record
 from edgekit.core.camera import STAGES, QueueSpec
 from edgekit.core.errors import EdgekitError, RunnerError
 
+OPTIONAL = {"sink", "cpu_ns", "broken"}
 POLICIES = ("block", "drop-oldest", "latest")
 EVENTFUL = {
     "times_ms": (3.0, 2.0, 60.0, 5.0, 1.0),
@@ -71,6 +72,8 @@ def test_files_are_read_as_they_were_left(eventful, tmp_path):
     assert record.queues == (QueueSpec(2, "latest"),) * 5
     assert record.source.card == "vivid"
     assert record.capture_cpu_ns == table["capture"]["cpu_ns"]
+    assert (record.cpu_ns, record.broken) == (table["cpu_ns"], "")
+    assert (record.source.exposure_ns, record.source.stamped_at) == (10 * MS, "end of frame")
     assert [list(vars(switch).values()) for switch in record.switches] == table["switches"] != []
     assert [list(vars(away).values()) for away in record.away] == table["away"] != []
     assert dict(record.threads)["inference"] == table["threads"]["inference"]
@@ -99,6 +102,14 @@ def test_newer_names_are_passed_over(eventful):
     newer = {**table, "weather": "fine", "columns": ["mood", *table["columns"]]}
     wider = np.concatenate([np.zeros((len(rows), 1), np.int64), rows], axis=1)
     assert np.array_equal(make_record(newer, wider).end, make_record(table, rows).end)
+
+
+def test_what_a_run_may_leave_out_is_told_as_unknown(eventful):
+    table, rows = eventful
+    plain = {name: value for name, value in table.items() if name not in OPTIONAL}
+    record = make_record({**plain, "source": {}}, rows)
+    assert (record.cpu_ns, record.broken) == (None, "")
+    assert (record.source.timestamps, record.source.exposure_ns) == ("arrival", 0)
 
 
 def test_run_of_no_frames_is_read(tmp_path):
@@ -163,7 +174,7 @@ def test_wrong_value_is_named(eventful, path, value, named):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("name", [name for name in simulate(frames=1)[0] if name != "format"])
+@pytest.mark.parametrize("name", sorted(set(simulate(frames=1)[0]) - OPTIONAL))
 def test_absent_name_is_named(eventful, name):
     table, rows = eventful
     with pytest.raises(RunnerError, match=name):
