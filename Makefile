@@ -25,7 +25,7 @@ system:
 	@bash scripts/system-packages.sh board || echo "edgekit: going on; tests of virtual boards will skip" >&2
 	@bash scripts/system-packages.sh system-board || echo "edgekit: going on; tests of system boards will skip" >&2
 	@bash scripts/system-packages.sh flash || echo "edgekit: going on; tests of disk images will skip" >&2
-	@bash scripts/system-packages.sh browser || echo "edgekit: going on; tests of pages in a browser will skip" >&2
+	@bash scripts/system-packages.sh browser || echo "edgekit: going on; tests of pages and timelines will skip" >&2
 	@bash scripts/system-packages.sh native || echo "edgekit: going on; tests of ncnn's program will skip" >&2
 	@bash scripts/system-packages.sh camera || echo "edgekit: going on; tests of GStreamer pipelines will skip" >&2
 

@@ -6,7 +6,7 @@
 #   scripts/system-packages.sh system-board   what virtual boards with a kernel of their own need
 #   scripts/system-packages.sh native   what builds libraries of engines for tests of programs in C
 #   scripts/system-packages.sh flash    what edits and boots disk images: FAT and ext4 tools, EFI firmware for QEMU, Rockchip's program
-#   scripts/system-packages.sh browser  a browser without a window and its driver, for tests of pages
+#   scripts/system-packages.sh browser  a browser without a window and its driver, for tests of pages; Node.js, for those of timelines
 #   scripts/system-packages.sh bench    peers that figures are measured beside
 #   scripts/system-packages.sh camera   what runs GStreamer's launch strings
 #   scripts/system-packages.sh vulkan   a Vulkan driver in software, for tests of engines on a GPU
@@ -26,7 +26,7 @@ case "$group" in
     flash) packages=(mtools dosfstools e2fsprogs fdisk gdisk device-tree-compiler qemu-efi-aarch64 zstd
         xz-utils rkdeveloptool rauc squashfs-tools openssl) ;;
     # Fonts, as the browser comes with none, and without them pages are empty boxes.
-    browser) packages=(chromium chromium-driver fonts-dejavu-core) ;;
+    browser) packages=(chromium chromium-driver fonts-dejavu-core nodejs) ;;
     bench) packages=(bmap-tools xz-utils) ;;
     camera) packages=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
