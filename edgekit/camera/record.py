@@ -74,6 +74,7 @@ class CameraRecord:
         broken: why the line ended before its time; empty where it did not.
         faults: first words of what failed on frames.
         span_ns: from when to when the line ran.
+        pid: of the runner; ``None`` where it tells none.
         threads: the kernel's number of each, by stage, with ``capture`` for the source's.
         cores: how many the device has.
     """
@@ -99,6 +100,7 @@ class CameraRecord:
     faults: tuple[str, ...]
     switches: tuple[Switch, ...]
     span_ns: tuple[int, int]
+    pid: int | None
     threads: tuple[tuple[str, int], ...]
     cores: int
     bundles: tuple[str, ...]
@@ -189,7 +191,7 @@ def _besides(table: Table, bundles: int) -> dict[str, Any]:
     return {
         "source": SourceFacts.from_json(value_of(table, "source")),
         "capture_cpu_ns": as_whole(value_of(capture, "cpu_ns"), "capture.cpu_ns"),
-        "cpu_ns": None if table.get("cpu_ns") is None else as_whole(table["cpu_ns"], "cpu_ns"),
+        **{name: _whole_or_none(table, name) for name in ("cpu_ns", "pid")},
         "broken": as_text(table.get("broken", ""), "broken"),
         "lost": listed(value_of(table, "lost"), "lost", Lost.from_json),
         "away": listed(value_of(table, "away"), "away", Away.from_json),
@@ -199,6 +201,10 @@ def _besides(table: Table, bundles: int) -> dict[str, Any]:
         "threads": threads_of(value_of(table, "threads")),
         "cores": as_whole(value_of(table, "cores"), "cores", least=1),
     }
+
+
+def _whole_or_none(table: Table, name: str) -> int | None:
+    return None if table.get(name) is None else as_whole(table[name], name)
 
 
 def _rows(path: Path) -> NDArray[Any]:

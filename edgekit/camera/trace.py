@@ -82,8 +82,7 @@ class _Line:
 
     def __init__(self, trace: TraceFile, record: CameraRecord) -> None:
         self._trace = trace
-        # The record has threads only; the first of them stands for their process.
-        pid = min((number for _, number in record.threads), default=1)
+        pid = record.pid or min((number for _, number in record.threads), default=1)
         process = trace.process(pid, f"camera pipeline {record.source.name}".rstrip())
         # A track in between, as a process does not keep its own tracks in order.
         self._track = trace.track("pipeline", process)

@@ -163,7 +163,17 @@ def test_source_that_is_lost_is_opened_again_and_the_gap_is_told():
 
 def test_line_ends_while_its_source_is_away():
     source = Numbered(50, {20: "lost"}, refuse_open=10**6)
-    line, ledger = run(source, queue=BLOCK, seconds=0.5)
+    ledger = Ledger(STAGES)
+    line = Line(source, [Stage(name, nothing) for name in STAGES], Plan(BLOCK, {}), ledger)
+    reopen = source.open
+
+    def open_or_stop():
+        if source.opened == 3:
+            line.stop()
+        reopen()
+
+    source.open = open_or_stop
+    line.run(lambda: None)
     check_whole(source, ledger)
     assert ledger.counts()["delivered"] == 20
     assert len(ledger.away) == 1

@@ -153,6 +153,7 @@ class Line:
             queue.abandon()
 
     def _capture(self) -> None:
+        self.threads["capture"] = _thread_id()
         try:
             self._capture_frames()
         except SourceEnded:
@@ -235,6 +236,8 @@ class Line:
     def _work_on(self, index: int, frames: List[Frame], following: Optional[HandOver]) -> None:
         each = self._stages[index]
         cpu_ns, start_ns = clocks.cpu_ns(), clock_ns()
+        for frame in frames:
+            frame.visits[index].start_ns = start_ns
         try:
             each.run(frames)
         except FrameError as error:
@@ -252,7 +255,7 @@ class Line:
         each.worked_ns += end_ns - start_ns
         for frame in frames:
             visit = frame.visits[index]
-            visit.start_ns, visit.end_ns, visit.cpu_ns, visit.core = start_ns, end_ns, cpu_ns, core
+            visit.end_ns, visit.cpu_ns, visit.core = end_ns, cpu_ns, core
             if following is None:
                 self._end(frame, index, "delivered")
             else:

@@ -128,6 +128,7 @@ class _Run:
             "cpu_ns": clocks.process_cpu_ns() - self._began_cpu_ns,
             "broken": self.line.broken,
             "span_ns": self.line.span_ns,
+            "pid": os.getpid(),
             "threads": self.line.threads,
             "cores": usable_cores(),
             "bundles": [variant.name for variant in self._variants],
