@@ -27,7 +27,8 @@ case "$group" in
         xz-utils rkdeveloptool rauc squashfs-tools openssl) ;;
     # Fonts, as the browser comes with none, and without them pages are empty boxes.
     browser) packages=(chromium chromium-driver fonts-dejavu-core nodejs) ;;
-    bench) packages=(bmap-tools xz-utils) ;;
+    bench) packages=(bmap-tools xz-utils python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base
+        gstreamer1.0-plugins-good) ;;
     camera) packages=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
     vulkan) packages=(libvulkan1 mesa-vulkan-drivers) ;;
     *)
