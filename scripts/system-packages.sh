@@ -12,7 +12,8 @@
 #   scripts/system-packages.sh vulkan   a Vulkan driver in software, for tests of engines on a GPU
 #
 # Installs as root or through password-less sudo. Where neither is to be had it prints the
-# one command that mends it and exits with 3; with nothing missing it does nothing.
+# one command that mends it and exits with 3; with nothing missing it does nothing. The group
+# `board` lets the kernel run programs for ARM, too.
 set -euo pipefail
 
 group=${1:?usage: $0 python|board|system-board|native|flash|browser|bench|camera|vulkan}
@@ -48,21 +49,39 @@ is_installed() {
     [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
+# The kernel's side of programs for ARM: Debian's packages see to it only where an init runs.
+binfmt=/proc/sys/fs/binfmt_misc
+may_emulate() { [[ -e $binfmt/qemu-aarch64 && -e $binfmt/qemu-arm ]]; }
+let_emulate() {
+    [[ $group == board ]] && ! may_emulate || return 0
+    [[ -e $binfmt/register ]] || "${as_root[@]}" mount -t binfmt_misc binfmt_misc "$binfmt" || return 0
+    local handler
+    for handler in qemu-aarch64 qemu-arm; do
+        [[ -e $binfmt/$handler ]] || "${as_root[@]}" update-binfmts --enable "$handler" || return 0
+    done
+}
+
 missing=()
 for package in "${packages[@]}"; do
     is_installed "$package" || missing+=("$package")
 done
-((${#missing[@]})) || exit 0
 
 if ((EUID == 0)); then
     as_root=()
 elif sudo -n true 2>/dev/null; then
     as_root=(sudo -n)
-else
+elif ((${#missing[@]})); then
     say "missing system packages: ${missing[*]}"
     say "no root here, and sudo wants a password; run this, then try again:"
     say "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
     exit 3
+else
+    exit 0 # what else there is to do, \`edgekit board up\` tells with its command
+fi
+
+if ((${#missing[@]} == 0)); then
+    let_emulate
+    exit 0
 fi
 
 log=$(mktemp)
@@ -87,10 +106,8 @@ lists_know_all() {
 
 say "installing system packages: ${missing[*]}"
 # Package lists are fetched only where they are absent or turn out to be stale.
-if lists_know_all && install; then
-    exit 0
-fi
-if apt update && install; then
+if { lists_know_all && install; } || { apt update && install; }; then
+    let_emulate
     exit 0
 fi
 tail -n 40 "$log" >&2
