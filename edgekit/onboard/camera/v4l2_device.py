@@ -30,6 +30,7 @@ class Device:
 
     Attributes:
         driver, card: their names.
+        identity: both, and where it is plugged in.
         can_stream: whether frames can be captured from it.
         buffers: that it captures into, once it was started.
 
@@ -47,6 +48,7 @@ class Device:
             raise
         self.driver = _text(facts.driver)
         self.card = _text(facts.card)
+        self.identity = (self.driver, self.card, _text(facts.bus))
         per_node = facts.capabilities & v4l2.CAP_DEVICE_CAPS
         able = facts.device_caps if per_node else facts.capabilities
         one, planes = able & v4l2.CAP_CAPTURE, able & v4l2.CAP_CAPTURE_PLANES

@@ -166,7 +166,11 @@ class GStreamerSource(Source):
         if running == gst.NONE:
             return arrived_ns
         # The pipeline's clock may be another than ours; how far they are apart is asked each time.
-        apart = clock_ns() - self._gst.gst_clock_get_time(self._clock)
+        before_ns = clock_ns()
+        theirs: int = self._gst.gst_clock_get_time(self._clock)
+        after_ns = clock_ns()
+        same = before_ns <= theirs <= after_ns
+        apart = 0 if same else (before_ns + after_ns) // 2 - theirs
         taken: int = running + self._gst.gst_element_get_base_time(self._pipeline) + apart
         return min(taken, arrived_ns)
 

@@ -1,7 +1,9 @@
 """Network cameras, through OpenCV's FFmpeg."""
 
+import contextlib
+import os
 import re
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from edgekit.onboard.camera.frames import Captured, Source, SourceLostError
 from edgekit.onboard.camera.sources.files import Pool, check_wanted, opencv, read_wanted
@@ -11,6 +13,10 @@ from edgekit.onboard.timing import clock_ns
 
 _OPEN_S = 10.0
 _SILENT_S = 5.0  # a stream that says nothing for so long has stalled
+# FFmpeg would watch the stream for seconds to find its rate, and hand out what came meanwhile
+# afterwards, as if it had just arrived.
+_AT_ONCE = "rtsp_transport;tcp|fflags;nobuffer|fpsprobesize;0"
+_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # the only way by which OpenCV takes such options
 
 
 class RtspSource(Source):
@@ -40,7 +46,8 @@ class RtspSource(Source):
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(1000 * self._limits_s[0])),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(1000 * self._limits_s[1])),
         ]
-        stream = cv2.VideoCapture(self._wanted.name, cv2.CAP_FFMPEG, limits)
+        with _settings(_AT_ONCE):
+            stream = cv2.VideoCapture(self._wanted.name, cv2.CAP_FFMPEG, limits)
         if not stream.isOpened():
             words = "stream %s does not answer as one" % self._shown
             raise SourceLostError(words) if self._was_open else RunFailedError(words)
@@ -89,3 +96,16 @@ class RtspSource(Source):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.release()
+
+
+@contextlib.contextmanager
+def _settings(options: str) -> Iterator[None]:
+    """Let FFmpeg have these options; those that the user has set hold instead."""
+    if _VARIABLE in os.environ:
+        yield
+        return
+    os.environ[_VARIABLE] = options
+    try:
+        yield
+    finally:
+        os.environ.pop(_VARIABLE, None)

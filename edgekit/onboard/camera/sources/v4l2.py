@@ -1,11 +1,12 @@
 """Cameras of Video4Linux: USB cameras, capture cards, image processors of SoCs."""
 
+import contextlib
 import errno
 import glob
 import importlib.util
 import os
 import select
-from typing import Any, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Tuple
 
 from edgekit.onboard.camera.frames import Captured, Source, SourceEnded, SourceLostError
 from edgekit.onboard.camera.v4l2_buffers import Arrived
@@ -41,8 +42,8 @@ class V4l2Source(Source):
             int(table.get("height") or 0),
             float(table.get("fps") or 0),
         )
-        self._device = None  # type: Optional[Device]
-        self._was_open = False
+        self._device: Optional[Device] = None
+        self._identity: Optional[Tuple[str, str, str]] = None  # once it was open
         self._poll = select.poll()
         self._last_ns = 0
         self._stamped = False
@@ -51,7 +52,7 @@ class V4l2Source(Source):
         """Begin to capture: see :class:`Source`."""
         path = self._name or _first_camera()
         try:
-            device = Device(path)
+            path, device = self._found(path)
         except OSError as error:
             raise self._unopened(path, error) from error
         try:
@@ -62,10 +63,28 @@ class V4l2Source(Source):
                 raise self._unopened(path, error) from error
             raise
         self._device = device
-        self._was_open = True
+        self._identity = device.identity
         self._last_ns = clock_ns()
         self._poll = select.poll()
         self._poll.register(device.fileno(), select.POLLIN)
+
+    def _found(self, path: str) -> Tuple[str, Device]:
+        """Open the camera, under another name where it came back under one.
+
+        The kernel gives a name anew only when nobody holds a frame of the camera that had it.
+        """
+        try:
+            return path, Device(path)
+        except OSError as error:
+            if self._identity is None or error.errno not in _GONE:
+                raise
+            for other in _device_files():
+                with contextlib.suppress(OSError):
+                    device = Device(other)
+                    if device.identity == self._identity and device.can_stream:
+                        return other, device
+                    device.close()
+            raise
 
     def _begin(self, device: Device, path: str) -> None:
         if not device.can_stream:
@@ -168,7 +187,7 @@ class V4l2Source(Source):
         return SourceLostError("camera %s failed: %s" % (name, error.strerror))
 
     def _unopened(self, path: str, error: OSError) -> Exception:
-        if self._was_open:
+        if self._identity is not None:
             return SourceLostError("camera %s is not back: %s" % (path, error.strerror))
         if error.errno in _GONE:
             return RunFailedError("there is no camera %s; %s" % (path, _others(path)))
@@ -181,10 +200,14 @@ class V4l2Source(Source):
         return RunFailedError("camera %s cannot be used: %s" % (path, error.strerror))
 
 
+def _device_files() -> List[str]:
+    return sorted(glob.glob("/dev/video*"), key=lambda each: (len(each), each))
+
+
 def cameras() -> List[str]:
     """Device files that frames can be captured from, with the card: ``/dev/video0 (C920)``."""
     found = []
-    for path in sorted(glob.glob("/dev/video*"), key=lambda each: (len(each), each)):
+    for path in _device_files():
         try:
             device = Device(path)
         except OSError:

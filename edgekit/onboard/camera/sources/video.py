@@ -9,6 +9,7 @@ from edgekit.onboard.camera.sources.files import FileSource, Picture, check_want
 from edgekit.onboard.faults import RunFailedError
 
 _MOST_FPS = 1000  # told by no camera; a container that tells more tells its clock
+_MOST_FRAMES = 1 << 24  # two days of them; more is no number that a container has counted
 FORMAT = "BGR3"  # as OpenCV hands them out
 
 
@@ -34,7 +35,9 @@ class VideoSource(FileSource):
         )
         check_wanted(self._wanted, "video %s" % name, FORMAT, self._size)
         self._video = video
-        self._count = 0
+        self._told = int(min(_MOST_FRAMES, max(0, video.get(cv2.CAP_PROP_FRAME_COUNT))))
+        self._count = self._broken = 0
+        self._ready = False
         self.facts = {
             "kind": "video",
             "name": name,
@@ -55,13 +58,29 @@ class VideoSource(FileSource):
             video.release()
 
     def _next(self) -> Picture:
-        if self._video is None or not self._video.grab():
-            raise SourceEnded("video %s is at its end" % self._wanted.name)
+        if not self._broken and not self._ready:
+            self._broken = self._grab()
+            self._ready = True
+        if self._broken:
+            self._broken -= 1
+            return Picture(None, FORMAT, *self._size)
+        self._ready = False
         place = self._pool.take((self._size[1], self._size[0], 3))
         good, image = self._video.retrieve(place)
         if not good or image is None:
             return Picture(None, FORMAT, *self._size)
         return Picture(image, FORMAT, image.shape[1], image.shape[0])
+
+    def _grab(self) -> int:
+        """Take up the next frame that can be decoded; return how many before it could not.
+
+        A decoder that fails and one that is at the end say the same. So it is asked again, as
+        often as the container has frames to come.
+        """
+        for broken in range(max(1, self._told - self._count)):
+            if self._video is not None and self._video.grab():
+                return broken
+        raise SourceEnded("video %s is at its end" % self._wanted.name)
 
 
 def told_fps(fps: float) -> float:
