@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
 
 BEGIN = """
 import fcntl, json, os, select, struct, subprocess, sys, time
-sys.path.insert(0, "/home/edge")
+sys.path.insert(0, os.path.expanduser("~edge"))
 from edgekit.onboard.camera.frames import SourceLostError
 from edgekit.onboard.camera.sources import make_source
 from edgekit.onboard.faults import RunFailedError

@@ -1,25 +1,19 @@
 """Sources of frames that any machine has, and what every source keeps to."""
 
-import errno
 import importlib
 import json
-import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from edgekit.core.camera import SourceKind
-from edgekit.onboard.camera import v4l2_layouts, v4l2_offers
-from edgekit.onboard.camera.frames import SourceEnded, SourceLostError
+from edgekit.onboard.camera.frames import SourceEnded
 from edgekit.onboard.camera.pixels import FORMATS, to_rgb
 from edgekit.onboard.camera.sources import KINDS, make_source
 from edgekit.onboard.camera.sources.drawn import number_of
-from edgekit.onboard.camera.sources.v4l2 import V4l2Source
 from edgekit.onboard.faults import RunFailedError
 
 FACTS = {
@@ -170,17 +164,17 @@ def test_frames_that_cannot_be_drawn_are_refused(values, words):
 
 
 def test_camera_that_is_read_late_loses_what_its_buffers_do_not_hold():
-    source = make_source({"kind": "drawn", "width": 160, "height": 128, "fps": 100})
+    source = make_source({"kind": "drawn", "width": 160, "height": 128, "fps": 5})
     source.open()
     first = source.read(1)
-    time.sleep(0.3)
-    late = [source.read(1) for _ in range(6)]
+    time.sleep(2.2)
+    late = read_all(source, 6)
     numbers = [frame.sequence for frame in late]
     assert numbers[:4] == [1, 2, 3, 4]  # as many as it has buffers
-    assert numbers[4] >= 30
+    assert numbers[4] > 10
     assert [number_of(to_rgb(frame)) for frame in late] == numbers
     for frame in late:
-        assert frame.captured_ns - first.captured_ns == frame.sequence * 10_000_000
+        assert frame.captured_ns - first.captured_ns == frame.sequence * 200_000_000
     source.close()
 
 
@@ -200,9 +194,7 @@ def test_files_come_no_faster_than_asked_for_and_none_is_lost(video):
     source = make_source({"kind": "video", "name": str(video), "fps": 50})
     source.open()
     assert source.facts["fps"] == 50
-    frames = [source.read(1)]
-    assert source.read(0.0005) is None  # not due
-    frames += read_all(source, 9)
+    frames = read_all(source, 10)
     time.sleep(0.1)  # late: what follows is late, not lost
     frames += read_all(source, 100)
     assert [number_of(to_rgb(frame)) for frame in frames] == list(range(30))
@@ -212,6 +204,11 @@ def test_files_come_no_faster_than_asked_for_and_none_is_lost(video):
     with pytest.raises(SourceEnded, match=r"numbered\.avi"):
         source.read(1)
     source.close()
+    slow = make_source({"kind": "video", "name": str(video), "fps": 0.01})
+    slow.open()
+    assert slow.read(1) is not None
+    assert slow.read(0.01) is None  # not due for a minute and more
+    slow.close()
 
 
 def test_image_that_cannot_be_read_is_corrupt_and_the_next_one_is_not(folder):
@@ -286,125 +283,3 @@ def test_folder_of_arrays_needs_nothing(monkeypatch, folder):
     source = make_source({"kind": "folder", "name": str(folder)})
     source.open()
     assert [number_of(to_rgb(frame)) for frame in read_all(source, 9)] == [0, 3]
-
-
-def test_layouts_are_those_of_the_kernels_header(tmp_path):
-    names = [
-        *("QUERYCAP", "ENUM_FMT", "G_FMT", "S_FMT", "REQBUFS", "QUERYBUF", "QBUF", "DQBUF"),
-        *("STREAMON", "STREAMOFF", "G_PARM", "S_PARM", "G_CTRL"),
-        *("ENUM_FRAMESIZES", "ENUM_FRAMEINTERVALS"),
-    ]
-    places = {
-        "struct v4l2_format, fmt": v4l2_layouts.Format.picture.offset,
-        "struct v4l2_buffer, m": v4l2_layouts.Buffer.where.offset,
-        "struct v4l2_buffer, sequence": v4l2_layouts.Buffer.sequence.offset,
-        "struct v4l2_buffer, timestamp": v4l2_layouts.Buffer.seconds.offset,
-        "struct v4l2_plane, data_offset": v4l2_layouts.Plane.first.offset,
-        "struct v4l2_pix_format_mplane, num_planes": v4l2_layouts.PlanesPicture.count.offset,
-        "struct v4l2_captureparm, timeperframe": 8,
-    }
-    shown = [f"VIDIOC_{name}" for name in names] + [f"offsetof({place})" for place in places]
-    lines = "".join(f'printf("%lu\\n", (unsigned long)({each}));' for each in shown)
-    source = tmp_path / "shown.c"
-    headers = "".join(
-        f"#include <{each}>\n" for each in ("stddef.h", "stdio.h", "linux/videodev2.h")
-    )
-    source.write_text(f"{headers}int main(void) {{ {lines} return 0; }}")
-    if not Path("/usr/include/linux/videodev2.h").exists():
-        pytest.skip("the kernel's headers are not here")
-    subprocess.run(["cc", "-o", tmp_path / "shown", source], check=True)
-    said = subprocess.run([tmp_path / "shown"], capture_output=True, text=True, check=True).stdout
-    ours = [getattr(v4l2_layouts, name) for name in names] + list(places.values())
-    assert [int(line) for line in said.split()] == ours
-
-
-def test_the_cheapest_formats_are_all_that_can_be_read():
-    assert set(v4l2_offers.READABLE) == set(FORMATS)
-
-
-class Offering:
-    """What a camera's driver tells, without a camera."""
-
-    def __init__(self, **offers):
-        self._offers = offers
-
-    def formats(self):
-        return list(self._offers)
-
-    def picture(self):
-        return v4l2_offers.Wish("YUYV", 640, 480, 0)
-
-    def sizes(self, name):
-        return [
-            v4l2_layouts.FrameSize(type=1 if len(each) == 2 else 3, bounds=(*each,))
-            for each in self._offers.get(name, {})
-        ]
-
-    def intervals(self, name, width, height):
-        sizes = self._offers[name]
-        if (width, height) in sizes:
-            rates = sizes[width, height]
-            return [v4l2_layouts.FrameInterval(type=1, fractions=(1, rate)) for rate in rates]
-        ranges = [(1, most, 1, least, 0, 1) for least, most in sizes.values()] if sizes else []
-        return [v4l2_layouts.FrameInterval(type=2, fractions=each) for each in ranges]
-
-
-USB2 = Offering(
-    YUYV={(640, 480): [30, 15], (1280, 720): [10]}, MJPG={(640, 480): [30], (1280, 720): [30, 60]}
-)
-
-
-@pytest.mark.parametrize(
-    ("wish", "found"),
-    [
-        (("", 0, 0, 0), ("YUYV", 640, 480)),
-        (("", 640, 480, 30), ("YUYV", 640, 480)),
-        (("", 1280, 720, 0), ("MJPG", 1280, 720)),  # the other one crawls
-        (("", 1280, 720, 10), ("YUYV", 1280, 720)),
-        (("YUYV", 1280, 720, 30), ("YUYV", 1280, 720)),
-        (("", 1920, 1080, 0), None),
-        (("NV12", 640, 480, 0), None),
-    ],
-)
-def test_format_is_chosen_that_comes_fast_enough_and_costs_least(wish, found):
-    assert v4l2_offers.choose(USB2, v4l2_offers.Wish(*wish)) == found
-
-
-def test_offers_are_told_in_words_whatever_their_kind():
-    assert v4l2_offers.offered(USB2) == [
-        "YUYV 640x480 30, 15 fps",
-        "YUYV 1280x720 10 fps",
-        "MJPG 640x480 30 fps",
-        "MJPG 1280x720 60, 30 fps",
-    ]
-    steps = Offering(NV12={(32, 1920, 16, 16, 1080, 2): (1, 60)}, SGBR={}, GREY={})
-    assert v4l2_offers.offered(steps) == [
-        "NV12 32x16..1920x1080 in steps of 16x2 1..60 fps",
-        "SGBR (not read here)",
-        "GREY",
-    ]
-    choose = v4l2_offers.choose
-    assert choose(steps, v4l2_offers.Wish("NV12", 640, 480, 0)) == ("NV12", 640, 480)
-    assert choose(steps, v4l2_offers.Wish("NV12", 641, 480, 0)) is None
-    assert choose(steps, v4l2_offers.Wish("GREY", 640, 480, 0)) == ("GREY", 640, 480)
-    assert v4l2_offers.summary(steps).endswith("| SGBR (not read here) | GREY")
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (errno.EACCES, "group .*usermod -aG"),
-        (errno.EBUSY, "busy: another program holds it"),
-        (errno.EIO, "cannot be used: Input/output error"),
-    ],
-)
-def test_camera_that_cannot_be_had_says_why(monkeypatch, number, words):
-    def refuse(path):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("edgekit.onboard.camera.sources.v4l2.Device", refuse)
-    source = V4l2Source({"name": "/dev/video0"})
-    with pytest.raises(RunFailedError, match=words):
-        source.open()
-    with pytest.raises(SourceLostError, match="not open"):
-        source.read(0.1)
