@@ -154,6 +154,7 @@ def test_offers_are_told_in_words_whatever_their_kind():
     [
         (errno.EACCES, "group .*usermod -aG"),
         (errno.EBUSY, "busy: another program holds it"),
+        (errno.EPIPE, "not linked to it; .*libcamerasrc"),
         (errno.EIO, "cannot be used: Input/output error"),
     ],
 )

@@ -189,15 +189,24 @@ class V4l2Source(Source):
     def _unopened(self, path: str, error: OSError) -> Exception:
         if self._identity is not None:
             return SourceLostError("camera %s is not back: %s" % (path, error.strerror))
-        if error.errno in _GONE:
-            return RunFailedError("there is no camera %s; %s" % (path, _others(path)))
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return RunFailedError("camera %s may not be opened; %s" % (path, _who_may(path)))
-        if error.errno == errno.EBUSY:
-            return RunFailedError("camera %s is busy: %s" % (path, _holders(path)))
-        if error.errno in (errno.ENOTTY, errno.EINVAL):
-            return RunFailedError("%s is no camera; %s" % (path, _others(path)))
-        return RunFailedError("camera %s cannot be used: %s" % (path, error.strerror))
+        return RunFailedError(_unusable(path, error))
+
+
+def _unusable(path: str, error: OSError) -> str:
+    if error.errno in _GONE:
+        return "there is no camera %s; %s" % (path, _others(path))
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "camera %s may not be opened; %s" % (path, _who_may(path))
+    if error.errno == errno.EBUSY:
+        return "camera %s is busy: %s" % (path, _holders(path))
+    if error.errno == errno.ENOTTY:
+        return "%s is no camera; %s" % (path, _others(path))
+    if error.errno == errno.EPIPE:
+        return (
+            "camera %s: its sensor is not linked to it; set the links up by media-ctl, "
+            "or take it through libcamera (source gstreamer, libcamerasrc)" % path
+        )
+    return "camera %s cannot be used: %s" % (path, error.strerror)
 
 
 def _device_files() -> List[str]:
