@@ -31,6 +31,7 @@ class SourceFacts:
         offered: sizes and formats that it has.
         stamped_at: which end of its exposure the stamp of a frame is of, where that is known.
         exposure_ns: how long a frame is exposed; 0 where that is not known.
+        buffers: how many frames the driver can hold; 0 where that is not known.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class SourceFacts:
     offered: tuple[str, ...]
     stamped_at: str = ""
     exposure_ns: int = 0
+    buffers: int = 0
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -63,6 +65,7 @@ class SourceFacts:
             fps=as_number(table.get("fps", 0), "source.fps"),
             timestamps=stamps,
             exposure_ns=as_whole(table.get("exposure_ns", 0), "source.exposure_ns"),
+            buffers=as_whole(table.get("buffers", 0), "source.buffers"),
             offered=listed(table.get("offered", ()), "source.offered", as_text),
         )
 

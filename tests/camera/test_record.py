@@ -110,6 +110,7 @@ def test_what_a_run_may_leave_out_is_told_as_unknown(eventful):
     record = make_record({**plain, "source": {}}, rows)
     assert (record.cpu_ns, record.broken) == (None, "")
     assert (record.source.timestamps, record.source.exposure_ns) == ("arrival", 0)
+    assert record.source.buffers == 0
 
 
 def test_run_of_no_frames_is_read(tmp_path):
@@ -145,6 +146,7 @@ WRONG = [
     (("queues",), {}, "decode"),
     (("source", "fps"), float("nan"), "source.fps"),
     (("source", "width"), -1, "source.width"),
+    (("source", "buffers"), -4, "source.buffers"),
     (("source", "timestamps"), "guess", "source.timestamps"),
     (("source", "offered"), "all", "source.offered"),
     (("capture",), {}, "cpu_ns"),
