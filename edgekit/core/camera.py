@@ -159,10 +159,14 @@ class StageFigures:
 
 @dataclass(frozen=True)
 class WhatIf:
-    """An upper bound: frames a second if this stage took no time at all."""
+    """An upper bound: frames a second if this stage took no time at all.
+
+    Attributes:
+        fps: ``None`` where nothing that was measured sets a bound.
+    """
 
     stage: str
-    fps: float
+    fps: float | None
 
 
 @dataclass(frozen=True)

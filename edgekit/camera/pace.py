@@ -1,0 +1,77 @@
+"""How many frames a second a source gives by itself, and whether the line held it up."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.camera.record import CameraRecord
+from edgekit.camera.window import NS, Window
+from edgekit.core.camera import SourceKind
+
+_BY_ITSELF: Final[tuple[SourceKind, ...]] = ("v4l2", "rtsp", "gstreamer")
+HELD: Final = 0.02
+"""Of the time, for which a source may wait for the line and still keep its own pace."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a source gives.
+
+    Attributes:
+        fps: while it is there, frames that nobody saw too; ``None`` where there is no telling.
+        held_share: of the time, for which the line held it up.
+    """
+
+    fps: float | None
+    held_share: float
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the line took frames as the source gave them."""
+        return self.held_share < HELD
+
+
+def pace_of(record: CameraRecord, window: Window) -> Pace:
+    """Find out a source's pace.
+
+    A camera that stamps and counts its frames tells it whatever the line did. Any other source
+    tells it if the line took each frame at once; if not, it is as quick as it was once asked,
+    and no quicker than its own clock where it keeps to one.
+    """
+    chosen = np.flatnonzero(window.chosen)
+    if len(chosen) < 2 or not record.stages:  # noqa: PLR2004 - one interval needs two
+        return Pace(None, 0.0)
+    into = record.stages[0]
+    waited_ns = np.where(into.queued_ns >= 0, into.queued_ns - into.offered_ns, 0)[chosen]
+    held_share = float(waited_ns.sum()) / NS / window.seconds
+    there = _there(record)[chosen[0] : chosen[-1]]
+    if not there.any():
+        return Pace(None, held_share)
+    begin, end = chosen[:-1][there], chosen[1:][there]
+    took_ns = int((record.captured_ns[end] - record.captured_ns[begin]).sum())
+    counted = record.sequence[end] - record.sequence[begin]
+    source = record.source
+    if source.kind in _BY_ITSELF and source.timestamps == "capture" and (counted > 0).all():
+        return Pace(_rate(int(counted.sum()), took_ns), held_share)
+    if held_share < HELD:
+        return Pace(_rate(len(begin), took_ns), held_share)
+    ready_ns = np.maximum(into.queued_ns[begin], record.arrived_ns[begin])
+    fps = _rate(len(begin), int(np.maximum(record.arrived_ns[end] - ready_ns, 0).sum()))
+    if source.kind not in _BY_ITSELF and source.fps:
+        fps = min(fps or source.fps, source.fps)
+    return Pace(fps, held_share)
+
+
+def _there(record: CameraRecord) -> NDArray[np.bool_]:
+    """Tell of the time between each frame and the next whether the source was there."""
+    there = np.ones(max(record.frames - 1, 0), np.bool_)
+    gone = np.array([each.from_ns for each in record.away], np.int64)
+    before = np.searchsorted(record.arrived_ns, gone, side="right") - 1
+    there[before[(before >= 0) & (before < len(there))]] = False
+    return there
+
+
+def _rate(count: int, took_ns: int) -> float | None:
+    return count * NS / took_ns if took_ns > 0 else None

@@ -1,0 +1,142 @@
+"""A bound on what a line reaches without a stage holds, and says something."""
+
+import json
+
+import numpy as np
+import pytest
+from camera_lines import crowded_record, steady_fps
+from camera_records import MS, simulate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.camera.record import make_record
+from edgekit.camera.what_if import CAMERA, limits_of
+from edgekit.camera.window import window_of
+from edgekit.camera.work import Crowd, Work
+from edgekit.core.camera import STAGES
+
+BLOCK = ("block",) * 5
+LOOSE = 1.2  # a bound this much above what is reached still says something
+FAST_CAMERA = {"period_ms": 1.0, "policies": BLOCK, "frames": 20_000, "stop_ms": 8_000}
+
+
+def limits(record):
+    return limits_of(record, window_of(record))
+
+
+def without(times, stage):
+    """The same times, with nothing for one stage."""
+    return tuple(0.0 if name == stage else each for name, each in zip(STAGES, times, strict=True))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "times_ms", [(3.0, 2.0, 20.0, 14.0, 1.0), (9.0, 1.0, 8.0, 7.0, 6.0), (1.0, 1.0, 5.0, 2.0, 25.0)]
+)
+def test_bound_holds_on_a_line_with_a_core_for_every_stage(times_ms, stage):
+    run = {**FAST_CAMERA, "times_ms": times_ms, "jitter": 0.0}
+    bound = limits(make_record(*simulate(**run))).fps_without(stage)
+    reached = steady_fps(
+        make_record(*simulate(**{**run, "times_ms": without(times_ms, stage)})),
+    )
+    assert reached <= bound * 1.001 <= reached * LOOSE
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("cores", [1, 2, 3])
+@pytest.mark.parametrize(
+    "cpu_ms", [(3.0, 2.0, 20.0, 14.0, 1.0), (9.0, 4.0, 8.0, 7.0, 6.0), (5.0, 5.0, 5.0, 5.0, 5.0)]
+)
+def test_bound_holds_where_stages_share_the_cores(cpu_ms, cores, stage):
+    bound = limits(crowded_record(cpu_ms, cores=cores)).fps_without(stage)
+    reached = steady_fps(crowded_record(without(cpu_ms, stage), cores=cores))
+    assert reached <= bound * 1.02 <= reached * LOOSE
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "postprocess"])
+def test_stage_that_waits_for_a_unit_of_its_own_is_no_work_for_the_cores(stage):
+    cpu_ms, wait_ms = (2.0, 2.0, 1.0, 12.0, 1.0), (0.0, 0.0, 20.0, 0.0, 0.0)
+    found = limits(crowded_record(cpu_ms, wait_ms=wait_ms, cores=4))
+    reached = steady_fps(crowded_record(without(cpu_ms, stage), wait_ms=wait_ms, cores=4))
+    assert reached <= found.fps_without(stage) * 1.02 <= reached * LOOSE
+    assert found.cpu_ns["inference"] == pytest.approx(1.0 * MS, rel=0.05)
+
+
+@pytest.mark.parametrize(("stage", "fps"), [("decode", 100), ("inference", 1000 / 14)])
+def test_frames_inferred_together_share_their_time(stage, fps):
+    times_ms = (3.0, 2.0, 40.0, 14.0 if stage == "inference" else 1.0, 1.0)
+    run = {**FAST_CAMERA, "times_ms": times_ms, "jitter": 0.0, "batch": 4, "depths": (4,) * 5}
+    found = limits(make_record(*simulate(**run)))
+    reached = steady_fps(make_record(*simulate(**{**run, "times_ms": without(times_ms, stage)})))
+    # The simulated threads compute for nine tenths of their time: the rest may be others' doing.
+    assert fps <= found.fps_without(stage) <= fps / 0.9 * 1.001
+    assert reached <= found.fps_without(stage) * 1.001 <= reached * LOOSE
+
+
+def test_camera_is_a_bound_of_its_own_whatever_the_line_does():
+    for times_ms in [(3.0, 2.0, 20.0, 5.0, 1.0), (3.0, 2.0, 90.0, 5.0, 1.0)]:
+        found = limits(make_record(*simulate(frames=200, times_ms=times_ms, policies=BLOCK)))
+        assert found.fps_without("inference") == pytest.approx(1000 / 33.3, rel=0.001)
+        assert found.fps_without(CAMERA) == pytest.approx(1000 / times_ms[2], rel=0.12)
+
+
+def test_away_camera_is_no_slower_for_it():
+    found = limits(make_record(*simulate(frames=300, away=((2000, 5000), (6000, 6100)))))
+    assert found.pace.fps == pytest.approx(1000 / 33.3, rel=0.001)
+
+
+def test_file_that_is_held_up_has_no_pace_but_its_own_clock():
+    slow = (2.0, 2.0, 20.0, 2.0, 2.0)
+    assert limits(crowded_record(slow)).pace.fps is None
+    timed = limits(crowded_record(slow, source={"kind": "video", "fps": 60.0}))
+    assert timed.pace.fps == 60.0
+    assert timed.fps_without("inference") == 60.0
+
+
+def test_line_of_no_times_has_no_bound():
+    record = crowded_record((0.0,) * 5, wait_ms=(0.0, 0.0, 1.0, 0.0, 0.0), cores=2)
+    found = {each.stage: each.fps for each in limits(record).what_if()}
+    assert list(found) == [CAMERA, *STAGES]
+    assert found["inference"] is None
+    assert found["sink"] == pytest.approx(1000, rel=0.15)
+    assert json.dumps(found)
+
+
+def test_run_of_no_frames_has_no_bounds():
+    record = make_record(*simulate(frames=0))
+    assert {each.fps for each in limits(record).what_if()} == {None}
+
+
+@st.composite
+def works(draw):
+    """Works of one stage, one after the other, with and without pauses."""
+    steps = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=12))
+    moments = np.cumsum(np.array(steps, np.int64).reshape(-1, 2).ravel())
+    start_ns, end_ns = moments[::2], moments[1::2]
+    ones = np.ones(len(start_ns), np.int64)
+    return Work(start_ns, end_ns, ones, end_ns - start_ns, ones)
+
+
+def moments(work):
+    """Every nanosecond during which a stage worked."""
+    spans = zip(work.start_ns.tolist(), work.end_ns.tolist(), strict=True)
+    return [set(range(start, end)) for start, end in spans]
+
+
+@given(st.lists(works(), min_size=1, max_size=4), st.integers(1, 3))
+@settings(deadline=None)
+def test_time_beside_others_is_that_counted_nanosecond_by_nanosecond(stages, count):
+    crowd = Crowd(stages)
+    busy = [set().union(*moments(work)) for work in stages]
+    for work in stages:
+        told = crowd.beyond(count, work).tolist()
+        counted = [
+            sum(sum(at in each for each in busy) > count for at in span) for span in moments(work)
+        ]
+        assert told == counted
+
+
+@given(works(), works())
+def test_time_of_another_stage_is_that_counted_nanosecond_by_nanosecond(one, other):
+    busy = set().union(*moments(one))
+    assert one.within(other).tolist() == [len(span & busy) for span in moments(other)]
