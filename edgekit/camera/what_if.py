@@ -26,7 +26,7 @@ from edgekit.camera.pace import Pace, pace_of
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.window import NS, Window
 from edgekit.camera.work import Crowd, Work
-from edgekit.core.camera import WhatIf
+from edgekit.core.camera import PipelineSpec, WhatIf
 
 CAMERA: Final = "camera"
 _COMPUTES: Final = 0.5  # of a stage's time, from which on it is one that computes
@@ -74,7 +74,7 @@ class Limits:
         )
 
 
-def limits_of(record: CameraRecord, window: Window) -> Limits:
+def limits_of(record: CameraRecord, window: Window, asked: PipelineSpec | None = None) -> Limits:
     """Find out what each part of a line could do by itself."""
     from_ns = _sampled_from_ns(record, window)
     works = {stage.name: Work.of(stage).since(from_ns) for stage in record.stages}
@@ -82,7 +82,7 @@ def limits_of(record: CameraRecord, window: Window) -> Limits:
     cpu_ns = {name: _mean(work.cpu_ns.sum(), work.frames.sum()) for name, work in works.items()}
     cpu_ns[CAMERA] = _mean(record.capture_cpu_ns, record.counts.captured)
     return Limits(
-        pace_of(record, window),
+        pace_of(record, window, asked),
         {name: _alone_fps(work, crowd, record.cores) for name, work in works.items()},
         cpu_ns,
         record.cores,

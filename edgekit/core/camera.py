@@ -1,7 +1,7 @@
 """A camera pipeline: what is asked for, and what was found."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 STAGES: Final = ("decode", "preprocess", "inference", "postprocess", "sink")
@@ -129,32 +129,38 @@ class Spread:
 class StageFigures:
     """What one stage did over a run.
 
+    All but ``frames`` and ``drops``, which are of the whole run, leave its warm-up out. Times,
+    rates and shares are ``None`` where there are none, as on an emulated device.
+
     Attributes:
         name: ``camera`` for the source itself (``time`` is then from capture to arrival).
         frames: how many it finished.
-        rate_fps: of those, a second.
-        time: the stage's work on a frame; ``None`` where it finished none.
+        rate_fps: finished ones, a second.
+        time: the stage's work on a frame; of frames inferred together, that on all of them.
         wait: in the queue before it.
         blocked: for a place in that queue, at the cost of the stage before.
         depth_mean, depth_most: frames that waited in the queue before it.
-        drops: frames that ended in the queue before it or in it, by cause.
-        cpu_share: of one core, that its thread took.
-        busy_share: of the run, that it worked.
+        drops: frames that ended before its queue, in it or in the stage, by cause.
+        cpu_share: of one core, that its thread took; an engine's own threads are not in it.
+        busy_share: of the time, that it worked; ``None`` for the camera.
         cores: on which it was seen, with the share of its frames.
+        held_ms: for how long a frame holds the stage's thread: the mean of ``time``, of which
+            frames inferred together have a part each.
     """
 
     name: str
     frames: int
-    rate_fps: float
+    rate_fps: float | None
     time: Spread | None
     wait: Spread | None
     blocked: Spread | None
     depth_mean: float
     depth_most: int
     drops: tuple[tuple[str, int], ...]
-    cpu_share: float
-    busy_share: float
+    cpu_share: float | None
+    busy_share: float | None
     cores: tuple[tuple[int, float], ...]
+    held_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,9 @@ class WhatIf:
 class CameraFigures:
     """Where every millisecond and every lost frame went.
 
+    Frames are of the whole run. Times, rates and depths leave its warm-up out; they are ``None``
+    where there are none, as on an emulated device.
+
     Attributes:
         seconds: from the first frame to the last end.
         captured, delivered, lost: frames; lost ones were taken by the camera and seen by nobody.
@@ -183,7 +192,15 @@ class CameraFigures:
         away_s: how long the source was gone.
         bottleneck: stage that limits the rate; ``camera`` where the source does.
         advice: in words, the most worthwhile first.
-        what_if: for each stage.
+        what_if: for each stage, the camera first.
+        limit: the bottleneck in words.
+        source_fps: what the source gives while it is there, lost frames too; ``None`` where it
+            gave as many as were taken.
+        cpu_cores: processor time of the whole program, as a number of cores.
+        cores: how many the program may use.
+        warmup_s, warmup_frames: what was left out at the beginning; 0 where the run was too short.
+        timed_frames: how many frames the times are of.
+        timed: whether times and rates mean anything; not where the device is emulated.
     """
 
     seconds: float
@@ -191,8 +208,8 @@ class CameraFigures:
     delivered: int
     lost: int
     dropped: tuple[tuple[str, str, int], ...]
-    captured_fps: float
-    delivered_fps: float
+    captured_fps: float | None
+    delivered_fps: float | None
     latency: Spread | None
     closure: float | None
     away_s: float
@@ -200,6 +217,26 @@ class CameraFigures:
     bottleneck: str
     advice: tuple[str, ...]
     what_if: tuple[WhatIf, ...]
+    limit: str = ""
+    source_fps: float | None = None
+    cpu_cores: float | None = None
+    cores: int = 0
+    warmup_s: float = 0.0
+    warmup_frames: int = 0
+    timed_frames: int = 0
+    timed: bool = True
+
+    def untimed(self) -> "CameraFigures":
+        """Return it without times and rates, which mean nothing where the device is emulated."""
+        nothing: dict[str, Any] = dict.fromkeys(("rate_fps", "time", "wait", "blocked", "held_ms"))
+        stages = tuple(
+            replace(stage, **nothing, cpu_share=None, busy_share=None) for stage in self.stages
+        )
+        nothing = dict.fromkeys(("captured_fps", "delivered_fps", "latency", "closure"))
+        return replace(
+            self, **nothing, stages=stages, bottleneck="", limit="", advice=(), what_if=(),
+            source_fps=None, cpu_cores=None, timed=False,
+        )  # fmt: skip
 
     def as_json(self) -> Mapping[str, Any]:
         """The figures under the names that scripts rely on."""

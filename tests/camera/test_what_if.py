@@ -9,11 +9,12 @@ from camera_records import MS, simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.camera.pace import is_live
 from edgekit.camera.record import make_record
 from edgekit.camera.what_if import CAMERA, limits_of
 from edgekit.camera.window import window_of
 from edgekit.camera.work import Crowd, Work
-from edgekit.core.camera import STAGES
+from edgekit.core.camera import STAGES, PipelineSpec, SourceSpec
 
 BLOCK = ("block",) * 5
 LOOSE = 1.2  # a bound this much above what is reached still says something
@@ -85,12 +86,26 @@ def test_away_camera_is_no_slower_for_it():
     assert found.pace.fps == pytest.approx(1000 / 33.3, rel=0.001)
 
 
-def test_file_that_is_held_up_has_no_pace_but_its_own_clock():
+def test_file_that_is_held_up_has_no_pace_but_the_one_asked_for():
     slow = (2.0, 2.0, 20.0, 2.0, 2.0)
     assert limits(crowded_record(slow)).pace.fps is None
-    timed = limits(crowded_record(slow, source={"kind": "video", "fps": 60.0}))
-    assert timed.pace.fps == 60.0
-    assert timed.fps_without("inference") == 60.0
+    video = crowded_record(slow, source={"kind": "video", "fps": 25.0})
+    assert limits(video).pace.fps is None
+    asked = PipelineSpec(SourceSpec("video", "a.mp4", fps=60.0))
+    timed = limits_of(video, window_of(video), asked)
+    assert (timed.pace.fps, timed.fps_without("inference")) == (60.0, 60.0)
+    assert limits(crowded_record(slow, source={"kind": "folder", "fps": 60.0})).pace.fps == 60.0
+
+
+def test_drawn_camera_has_a_pace_only_with_a_rate():
+    slow = {"frames": 200, "times_ms": (3.0, 2.0, 90.0, 5.0, 1.0), "policies": BLOCK}
+    table, rows = simulate(**slow)
+    table["source"] |= {"kind": "drawn", "fps": 30.0}
+    assert is_live(make_record(table, rows).source)
+    assert limits(make_record(table, rows)).pace.fps == pytest.approx(1000 / 33.3, rel=0.001)
+    table["source"] |= {"fps": 0.0}
+    assert not is_live(make_record(table, rows).source)
+    assert limits(make_record(table, rows)).pace.fps > 40  # what it took once it was asked
 
 
 def test_line_of_no_times_has_no_bound():
