@@ -17,6 +17,9 @@ _DISTURBED: Final = 1.15  # times as long: the cost of sharing, not chance
 _SHARED: Final = 0.1  # of a work's time, from which on it had to share its core
 _OTHERS: Final = 0.05  # of the time, from which on a core is in use by other stages
 _FULL: Final = 0.9  # of all cores, from which on no place is a better one
+_COMPUTING: Final = ("decode", "preprocess", "postprocess")  # they wait for nothing but a core
+_FELT: Final = 0.05  # of the latency, below which it is not worth a word
+_IDLE: Final = 0.25  # of a stage's time: more than an interrupt now and then
 
 
 class _Core(NamedTuple):
@@ -51,7 +54,8 @@ def shared_cores(seen: Seen) -> Advice | None:
     names = [stage.name for stage in record.stages]
     if _INFERENCE not in names or (figures.cpu_cores or 0.0) >= _FULL * figures.cores:
         return None
-    if slow_cores(seen):
+    # What other programs, or other kinds of cores, do to it would look the same.
+    if slow_cores(seen) or other_programs(seen):
         return None
     work = Work.of(record.stage(_INFERENCE)).since(seen.window.from_ns)
     others = {name: Work.of(record.stage(name)) for name in names if name != _INFERENCE}
@@ -64,11 +68,34 @@ def shared_cores(seen: Seen) -> Advice | None:
         return None
     with_whom = [name for name, times in shared.items() if times.sum() >= _SHARED * _most(shared)]
     saved_ns = float(work.wall_ns.mean()) - alone_ns
+    latency_ms = figures.latency.mean_ms if figures.latency else 0.0
+    if figures.bottleneck != _INFERENCE and saved_ns / _NS_PER_MS < _FELT * latency_ms:
+        return None
     return Advice(
         saved_ns / float(work.wall_ns.mean()),
         f"inference shares its cores with {' and '.join(with_whom)}: {ms(met_ns / _NS_PER_MS)} "
         f"where they meet, {ms(alone_ns / _NS_PER_MS)} where not: place it on "
         f"{_free_cores(seen, others.values())}, saves up to {ms(saved_ns / _NS_PER_MS)} each time",
+    )
+
+
+def other_programs(seen: Seen) -> Advice | None:
+    """Say that something else on the device has the cores that a stage waits for."""
+    used, cores = seen.figures.cpu_cores or 0.0, seen.figures.cores
+    stages = [stage for stage in seen.stages if stage.name in _COMPUTING and stage.held_ms]
+    stage = max(stages, key=lambda stage: stage.busy_share or 0.0, default=None)
+    latency = seen.figures.latency
+    if stage is None or not stage.held_ms or latency is None or used >= _FULL * cores:
+        return None
+    idle_share = seen.limits.idle_share[stage.name]
+    waits_ms = idle_share * stage.held_ms
+    if idle_share < _IDLE or stage.frames < _ENOUGH or waits_ms < _FELT * latency.mean_ms:
+        return None
+    return Advice(
+        idle_share if stage.name == seen.figures.bottleneck else waits_ms / latency.mean_ms,
+        f"{stage.name} waits for a core for {ms(waits_ms)} of its {ms(stage.held_ms)} a frame, and "
+        f"not for other stages (the line takes {used:.2f} of {cores} cores): stop what else runs "
+        f"on the device, saves up to {ms(waits_ms)} a frame",
     )
 
 

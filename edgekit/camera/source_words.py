@@ -81,7 +81,10 @@ def lost_frames(seen: Seen) -> Advice | None:
     if queue.policy == "block":
         change = f"use latest before {first}, so that it is counted what is given up"
     else:
-        change = f"raise the driver's buffers, or let fewer than {queue.depth} wait before {first}"
+        change = (
+            f"raise the driver's buffers, let fewer than {queue.depth} wait before {first}, or "
+            "leave a core to the thread that reads"
+        )
     return Advice(share, f"{said}: no buffer was free: {change}")
 
 
@@ -139,21 +142,34 @@ def _nearest(modes: list[_Mode], pixels: int) -> _Mode:
 def _was_starved(record: CameraRecord, lost: Lost) -> bool:
     """Tell whether the driver can have had no buffer to fill when it lost frames.
 
-    So it is if the line held up the thread that gives buffers back, or if frames that were not
-    decoded yet held all buffers but the one being read.
+    So it is if the line held up the thread that reads, if frames were old when they were read, or
+    if frames that were not decoded yet held all buffers but the one being read.
     """
-    last = int(np.searchsorted(record.arrived_ns, lost.at_ns, side="left")) - 1
+    last = _before(record, lost)
     if last < 0:
         return False
     into = record.stages[0]
-    free_ns = int(max(into.queued_ns[last], record.arrived_ns[last]))
+    read_ns = int(record.arrived_ns[last])
+    free_ns = int(max(into.queued_ns[last], read_ns))
     next_ns = int(record.arrived_ns[last + 1]) if last + 1 < record.frames else lost.at_ns
-    held_up_ns = free_ns - int(record.arrived_ns[last])
-    if held_up_ns > _MOSTLY * (max(next_ns, free_ns) - int(record.arrived_ns[last])):
+    if free_ns - read_ns > _MOSTLY * (max(next_ns, free_ns) - read_ns):
+        return True
+    age_ns = record.arrived_ns - record.captured_ns
+    period_ns = float(np.median(np.diff(record.captured_ns))) if record.frames > 1 else 0.0
+    if age_ns[last : last + 2].max() > np.median(age_ns) + period_ns:
         return True
     if not record.source.buffers:
         return False
     early = record.source.format not in _UNDECODED
     kept_ns = np.where(early & (into.end_ns >= 0), into.end_ns, record.ended_ns)
-    held = int((kept_ns[: last + 1] > record.arrived_ns[last]).sum())
+    held = int((kept_ns[: last + 1] > read_ns).sum())
     return held >= record.source.buffers - 1
+
+
+def _before(record: CameraRecord, lost: Lost) -> int:
+    """Return the index of the last frame before some were lost; -1 where there is none."""
+    last = int(np.searchsorted(record.arrived_ns, lost.at_ns, side="right")) - 1
+    # They are missed when the next one is read: it is that one which comes after a gap.
+    if last > 0 and record.sequence[last] - record.sequence[last - 1] > 1:
+        return last - 1
+    return last

@@ -44,12 +44,15 @@ class Limits:
         stage_fps: of each stage, were it alone; infinite where it takes no time.
         cpu_ns: what a frame needs in each stage, and in the camera's own thread.
         cores: on which the line runs.
+        idle_share: of each stage's time, for which its thread neither computed nor had another
+            stage beside it.
     """
 
     pace: Pace
     stage_fps: Mapping[str, float]
     cpu_ns: Mapping[str, float]
     cores: int
+    idle_share: Mapping[str, float]
 
     def fps_without(self, free: str) -> float:
         """Return the bound if a stage, or the camera, took no time; it may be infinite."""
@@ -86,6 +89,7 @@ def limits_of(record: CameraRecord, window: Window, asked: PipelineSpec | None =
         {name: _alone_fps(work, crowd, record.cores) for name, work in works.items()},
         cpu_ns,
         record.cores,
+        {name: _idle_share(work, crowd) for name, work in works.items()},
     )
 
 
@@ -108,6 +112,12 @@ def _alone_fps(work: Work, crowd: Crowd, cores: int) -> float:
     # One large batch that came together once is no rate that can be kept up.
     least_ns = took_ns[counts >= _COMMON_BATCH * len(work)].min()
     return float(NS / least_ns) if least_ns else math.inf
+
+
+def _idle_share(work: Work, crowd: Crowd) -> float:
+    wall_ns = work.wall_ns
+    idle_ns = np.maximum(wall_ns - work.cpu_ns - crowd.beyond(1, work), 0)
+    return _mean(idle_ns.sum(), wall_ns.sum())
 
 
 def _mean(total: float, count: float) -> float:

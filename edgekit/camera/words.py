@@ -29,6 +29,7 @@ _SENTENCES: Final[tuple[Callable[[Seen], Advice | None], ...]] = (
     line_words.cores_full,
     place_words.slow_cores,
     place_words.shared_cores,
+    place_words.other_programs,
     drop_words.corrupt,
     drop_words.memory,
     drop_words.failed,

@@ -114,9 +114,23 @@ def test_frames_lost_while_undecoded_ones_held_all_buffers_are_the_lines():
     lost = [[int(at_ns), 2, "driver"] for at_ns in calm.arrived_ns[200:206]]
     record = camera({"buffers": 6}, lost, **slow, depths=(8,) * 5)
     sentence = the_one(said(record), "the driver lost 12 frames (3.8%)")
-    assert "no buffer was free: raise the driver's buffers, or let fewer than 8 wait" in sentence
+    assert "no buffer was free: raise the driver's buffers, let fewer than 8 wait" in sentence
     plenty = camera({"buffers": 32}, lost, **slow, depths=(8,) * 5)
     assert "no buffer was free" not in the_one(said(plenty), "the driver lost")
+
+
+def test_frames_lost_while_nobody_read_them_are_the_boards():
+    table, rows = simulate(frames=300, times_ms=QUICK)
+    sequence, captured = COLUMNS.index("sequence"), COLUMNS.index("captured_ns")
+    rows[100:, sequence] += 7
+    table["lost"] = [[int(rows[100, captured + 1]) + 50_000, 7, "driver"]]
+    table["counts"]["lost"] = 7
+    advice = said(make_record(table, rows))
+    assert "took all it was given" in the_one(advice, "the driver lost 7 frames")
+    rows[100, captured] -= 100 * MS  # it was old when it was read at last
+    sentence = the_one(said(make_record(table, rows)), "the driver lost 7 frames")
+    assert "no buffer was free: raise" in sentence
+    assert sentence.endswith("or leave a core to the thread that reads")
 
 
 def test_frames_lost_while_the_line_was_idle_are_not():
@@ -302,6 +316,30 @@ def test_stages_that_slow_inference_down_are_told(uneven):
 def test_stages_that_do_not_slow_it_down_are_not_told(uneven):
     record = beside(uneven, (uneven.number % 2 == 0) & (uneven.stage("inference").start_ns > 0))
     assert_none(said(record), "inference shares")
+
+
+def test_other_programs_that_have_the_cores_are_told():
+    cpu_ms, wait_ms = (5.0, 1.0, 1.0, 1.0, 1.0), (15.0, 0.0, 0.0, 0.0, 0.0)
+    record = crowded_record(cpu_ms, wait_ms=wait_ms, cores=2, jitter=0.0)
+    # Of the 15 ms it may be the other stages that took 4.
+    sentence = the_one(said(record), "decode waits for a core")
+    assert sentence.startswith(
+        "decode waits for a core for 11.0 ms of its 20.0 ms a frame, and not for other stages (the "
+        "line takes 0.4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cpu_ms", "wait_ms", "cores"),
+    [
+        ((9.0, 4.0, 8.0, 7.0, 6.0), (0.0,) * 5, 1),  # they have each other's
+        ((9.0, 4.0, 8.0, 7.0, 6.0), (0.0,) * 5, 2),
+        ((5.0, 1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 15.0, 0.0, 15.0), 2),  # these wait for other things
+    ],
+)
+def test_cores_that_nobody_else_has_are_not_told(cpu_ms, wait_ms, cores):
+    advice = said(crowded_record(cpu_ms, wait_ms=wait_ms, cores=cores))
+    assert not [sentence for sentence in advice if "waits for a core" in sentence]
 
 
 def test_corrupt_frames_are_told():
