@@ -8,10 +8,11 @@ as many cores as there are. So no line is faster than
 - its cores: their number over the processor time that a frame needs in all other stages.
 
 The least of these is the bound. How quick a stage would be undisturbed is not known; it is taken
-to be so quick that the bound holds: whatever time its thread did not compute while others worked
-is taken off. For a stage that mostly computes, others are one more stage at least (Python lets
-one at a time have its interpreter); for one that mostly waits (for an NPU, for a disk), they are
-more stages than there are cores. Not in the model: what an engine's own threads take from others,
+to be so quick that the bound holds: what its thread did not compute while others worked is taken
+off, up to what these can have computed in that time. For a stage that mostly computes, others are
+one more stage at least (Python lets one at a time have its interpreter); for one that mostly
+waits (for an NPU, for a disk), they are more stages than there are cores, and have to keep all of
+these busy. Not in the model: what an engine's own threads take from others,
 batches larger than those seen, memory that is the narrow place, clocks that rise or fall.
 """
 
@@ -22,6 +23,7 @@ from typing import Final
 
 import numpy as np
 
+from edgekit.camera.frame_rows import Column
 from edgekit.camera.pace import Pace, pace_of
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.window import NS, Window
@@ -44,8 +46,8 @@ class Limits:
         stage_fps: of each stage, were it alone; infinite where it takes no time.
         cpu_ns: what a frame needs in each stage, and in the camera's own thread.
         cores: on which the line runs.
-        idle_share: of each stage's time, for which its thread neither computed nor had another
-            stage beside it.
+        idle_share: of each stage's time, for which its thread neither computed nor can have
+            waited for another stage that did.
     """
 
     pace: Pace
@@ -86,10 +88,10 @@ def limits_of(record: CameraRecord, window: Window, asked: PipelineSpec | None =
     cpu_ns[CAMERA] = _mean(record.capture_cpu_ns, record.counts.captured)
     return Limits(
         pace_of(record, window, asked),
-        {name: _alone_fps(work, crowd, record.cores) for name, work in works.items()},
+        {name: _alone_fps(name, works, crowd, record.cores) for name in works},
         cpu_ns,
         record.cores,
-        {name: _idle_share(work, crowd) for name, work in works.items()},
+        {name: _idle_share(name, works) for name in works},
     )
 
 
@@ -99,13 +101,15 @@ def _sampled_from_ns(record: CameraRecord, window: Window) -> int:
     return max(window.from_ns, int(record.captured_ns[-_SAMPLED]))
 
 
-def _alone_fps(work: Work, crowd: Crowd, cores: int) -> float:
+def _alone_fps(name: str, works: Mapping[str, Work], crowd: Crowd, cores: int) -> float:
     """Return how many frames a second a stage does that nothing disturbs."""
+    work = works[name]
     if not len(work):
         return math.inf
     wall_ns = work.wall_ns
     computes = work.cpu_ns.sum() >= _COMPUTES * wall_ns.sum()
-    disturbed_ns = crowd.beyond(1 if computes else cores, work)
+    among = 1 if computes else cores
+    disturbed_ns = np.minimum(crowd.beyond(among, work), _others_ns(name, works) / among)
     alone_ns = wall_ns - np.minimum(np.maximum(wall_ns - work.cpu_ns, 0), disturbed_ns)
     sizes, which, counts = np.unique(work.frames, return_inverse=True, return_counts=True)
     took_ns = np.bincount(which, weights=alone_ns) / (counts * sizes)
@@ -114,10 +118,16 @@ def _alone_fps(work: Work, crowd: Crowd, cores: int) -> float:
     return float(NS / least_ns) if least_ns else math.inf
 
 
-def _idle_share(work: Work, crowd: Crowd) -> float:
-    wall_ns = work.wall_ns
-    idle_ns = np.maximum(wall_ns - work.cpu_ns - crowd.beyond(1, work), 0)
-    return _mean(idle_ns.sum(), wall_ns.sum())
+def _others_ns(name: str, works: Mapping[str, Work]) -> Column:
+    """Return what all other stages can have computed during each work of one, at most."""
+    parts = [each.cpu_within(works[name]) for other, each in works.items() if other != name]
+    return np.asarray(np.sum(parts, axis=0), np.int64)
+
+
+def _idle_share(name: str, works: Mapping[str, Work]) -> float:
+    work = works[name]
+    idle_ns = np.maximum(work.wall_ns - work.cpu_ns - _others_ns(name, works), 0)
+    return _mean(idle_ns.sum(), work.wall_ns.sum())
 
 
 def _mean(total: float, count: float) -> float:

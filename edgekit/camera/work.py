@@ -87,6 +87,27 @@ class Work:
         upto = np.interp(other.end_ns - zero, at, done)
         return np.asarray(upto - np.interp(other.start_ns - zero, at, done), np.float64)
 
+    def cpu_within(self, other: "Work") -> Column:
+        """Return how much this stage can have computed, at most, during each of another's works.
+
+        Of a work that lies only partly within, that is all that it computed, or all of that part.
+        """
+        if not len(self):
+            return np.zeros(len(other), np.int64)
+        first = np.searchsorted(self.end_ns, other.start_ns, side="right")
+        last = np.searchsorted(self.start_ns, other.end_ns, side="left") - 1
+        upto = np.concatenate([[0], np.cumsum(self.cpu_ns)])
+        inner = np.where(last - first > 1, upto[last] - upto[np.minimum(first + 1, last)], 0)
+        edges = self._part(first, other) + np.where(last > first, self._part(last, other), 0)
+        return np.asarray(np.where(last >= first, inner + edges, 0), np.int64)
+
+    def _part(self, at: NDArray[np.intp], other: "Work") -> Column:
+        """Return the same of one work of this stage for each of the other's."""
+        at = np.clip(at, 0, len(self) - 1)
+        inside = np.minimum(self.end_ns[at], other.end_ns)
+        inside -= np.maximum(self.start_ns[at], other.start_ns)
+        return np.asarray(np.clip(self.cpu_ns[at], 0, np.maximum(inside, 0)), np.int64)
+
 
 class Crowd:
     """How many stages worked at each moment.

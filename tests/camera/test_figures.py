@@ -338,3 +338,18 @@ def test_untimed_figures_keep_frames_and_depths_alone():
     for name in ("rate_fps", "time", "wait", "blocked", "held_ms", "cpu_share", "busy_share"):
         assert {stage[name] for stage in told["stages"]} == {None}
     assert (told["advice"], told["what_if"], told["limit"], told["bottleneck"]) == ((), (), "", "")
+
+
+def test_json_holds_the_promised_names():
+    told = figures(run(frames=60)).as_json()
+    assert set(told) >= {
+        "seconds", "captured", "delivered", "lost", "dropped", "captured_fps", "delivered_fps",
+        "latency", "closure", "away_s", "stages", "bottleneck", "limit", "advice", "what_if",
+        "source_fps", "cpu_cores", "cores", "warmup_s", "warmup_frames", "timed_frames", "timed",
+    }  # fmt: skip
+    assert set(told["stages"][3]) >= {
+        "name", "frames", "rate_fps", "time", "wait", "blocked", "depth_mean", "depth_most",
+        "drops", "cpu_share", "busy_share", "cores", "held_ms",
+    }  # fmt: skip
+    assert set(told["latency"]) == {"p50_ms", "p90_ms", "p99_ms", "mean_ms"}
+    assert set(told["what_if"][0]) == {"stage", "fps"}

@@ -1,6 +1,7 @@
 """A bound on what a line reaches without a stage holds, and says something."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,25 @@ def test_bound_holds_where_stages_share_the_cores(cpu_ms, cores, stage):
     bound = limits(crowded_record(cpu_ms, cores=cores)).fps_without(stage)
     reached = steady_fps(crowded_record(without(cpu_ms, stage), cores=cores))
     assert reached <= bound * 1.02 <= reached * LOOSE
+
+
+TIME_MS = st.floats(0.5, 25)
+
+
+@given(
+    st.tuples(*[TIME_MS] * 5),
+    st.tuples(*[st.just(0.0) | TIME_MS] * 5),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from(STAGES),
+)
+@settings(deadline=None, max_examples=25)
+def test_bound_holds_on_any_line(cpu_ms, wait_ms, cores, depth, stage):
+    line = {"frames": 150, "cores": cores, "depth": depth}
+    bound = limits(crowded_record(cpu_ms, wait_ms=wait_ms, **line)).fps_without(stage)
+    free = without(cpu_ms, stage), without(wait_ms, stage)
+    # Frames take up to a tenth more or less, so that the means of two runs differ.
+    assert steady_fps(crowded_record(free[0], wait_ms=free[1], **line)) <= bound * 1.05
 
 
 @pytest.mark.parametrize("stage", ["preprocess", "postprocess"])
@@ -155,3 +175,11 @@ def test_time_beside_others_is_that_counted_nanosecond_by_nanosecond(stages, cou
 def test_time_of_another_stage_is_that_counted_nanosecond_by_nanosecond(one, other):
     busy = set().union(*moments(one))
     assert one.within(other).tolist() == [len(span & busy) for span in moments(other)]
+
+
+@given(works(), works(), st.lists(st.integers(0, 9), min_size=12, max_size=12))
+def test_time_that_another_stage_can_have_computed_is_that_counted_work_by_work(one, other, cpu):
+    one = replace(one, cpu_ns=np.minimum(np.array(cpu[: len(one)], np.int64), one.wall_ns))
+    works = list(zip(moments(one), one.cpu_ns.tolist(), strict=True))
+    counted = [sum(min(len(span & at), cpu_ns) for at, cpu_ns in works) for span in moments(other)]
+    assert one.cpu_within(other).tolist() == counted

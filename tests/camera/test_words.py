@@ -329,6 +329,12 @@ def test_other_programs_that_have_the_cores_are_told():
     )
 
 
+def test_stage_that_waits_beside_it_has_no_core():
+    wait_ms = (15.0, 0.0, 18.0, 0.0, 0.0)
+    record = crowded_record((5.0, 1.0, 1.0, 1.0, 1.0), wait_ms=wait_ms, cores=2, jitter=0.0)
+    the_one(said(record), "decode waits for a core for 1")
+
+
 @pytest.mark.parametrize(
     ("cpu_ms", "wait_ms", "cores"),
     [
