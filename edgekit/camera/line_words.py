@@ -53,7 +53,7 @@ def slowest_stage(seen: Seen) -> Advice | None:
     stage, bound = seen.stage(name), seen.bound(name)
     if bound is None or not stage.held_ms:
         return None
-    saved = stage.held_ms - 1e3 / bound
+    saved = min(stage.held_ms, 1e3 / seen.fps - 1e3 / bound) if seen.fps else stage.held_ms
     return Advice(
         share_gained(seen, bound),
         f"{name} {takes(seen, stage)}: {_CHANGES.get(name, 'do less')}: saves up to {ms(saved)} a "

@@ -165,6 +165,14 @@ def test_slowest_stage_is_told_with_what_a_quicker_one_would_save():
     assert found.limit == "postprocess: 14.0 ms a frame on one core; it works 100% of the time"
 
 
+def test_stage_that_is_idle_at_times_and_yet_gives_frames_up_saves_what_it_costs():
+    uneven = {"times_ms": (1.0, 1.0, 3.0, 1.0, 1.0), "jitter": 18.0, "depths": (1,) * 5}
+    found = figures(camera(**uneven, period_ms=32.0, frames=600))
+    assert found.stages[3].held_ms < 32 < 1e3 / found.delivered_fps
+    saved = 1e3 / found.delivered_fps - 1e3 / found.what_if[3].fps
+    assert f"saves up to {saved:.1f} ms a frame" in the_one(found.advice, "inference")
+
+
 def test_gain_of_a_stage_is_the_bound_without_it():
     found = figures(camera(times_ms=SLOW))
     sentence = the_one(found.advice, "inference")
