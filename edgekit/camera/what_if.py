@@ -12,8 +12,8 @@ to be so quick that the bound holds: what its thread did not compute while other
 off, up to what these can have computed in that time. For a stage that mostly computes, others are
 one more stage at least (Python lets one at a time have its interpreter); for one that mostly
 waits (for an NPU, for a disk), they are more stages than there are cores, and have to keep all of
-these busy. Not in the model: what an engine's own threads take from others,
-batches larger than those seen, memory that is the narrow place, clocks that rise or fall.
+these busy. Not in the model: what an engine's own threads take from others, batches larger than
+those seen, caches, memory and hyper-threads that stages share, clocks that rise or fall.
 """
 
 import math
