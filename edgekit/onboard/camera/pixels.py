@@ -48,7 +48,8 @@ def to_rgb(captured: Captured, out: Optional[Array] = None) -> Array:
         out: where to write, ``uint8[H, W, 3]`` without gaps; a new array if ``None``.
 
     Returns:
-        ``uint8[H, W, 3]``; ``out`` itself where it was handed over.
+        ``uint8[H, W, 3]``; ``out`` itself where it was handed over, but for a JPEG, whose decoder
+        has memory of its own.
 
     Raises:
         ValueError: the content is none of its format: too short, of an odd size where the format
@@ -175,11 +176,13 @@ def _decoded(captured: Captured, out: Optional[Array]) -> Array:
         ) from error
     data = _bytes_of(captured.data)
     _check_jpeg(data)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None or bgr.shape[:2] != (captured.height, captured.width):
-        size = "none" if bgr is None else "%d x %d pixels" % bgr.shape[1::-1]
+    in_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # came with OpenCV 4.11, and spares a copy
+    flags = (cv2.IMREAD_COLOR if in_rgb is None else in_rgb) | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(data, flags)
+    if image is None or image.shape[:2] != (captured.height, captured.width):
+        size = "none" if image is None else "%d x %d pixels" % image.shape[1::-1]
         raise ValueError("a JPEG of %s was to be %dx%d" % (size, *captured[2:4]))
-    rgb: Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, out)
+    rgb: Array = image if in_rgb is not None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, out)
     return rgb
 
 

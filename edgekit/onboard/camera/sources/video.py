@@ -11,6 +11,10 @@ from edgekit.onboard.faults import RunFailedError
 _MOST_FPS = 1000  # told by no camera; a container that tells more tells its clock
 _MOST_FRAMES = 1 << 24  # two days of them; more is no number that a container has counted
 FORMAT = "BGR3"  # as OpenCV hands them out
+# Of a video that is one JPEG after another each can be decoded apart: that is left to the decoder's
+# own stage, beside the reading.
+JPEG = "MJPG"
+_JPEG_VIDEOS = ("MJPG", "mjpg", "JPEG", "jpeg")
 
 
 class VideoSource(FileSource):
@@ -19,6 +23,7 @@ class VideoSource(FileSource):
     def __init__(self, table: Mapping[str, Any]) -> None:
         super().__init__(table)
         self._video: Any = None
+        self._format = FORMAT
 
     def open(self) -> None:
         """Begin to capture: see :class:`Source`."""
@@ -33,7 +38,8 @@ class VideoSource(FileSource):
             int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)),
         )
-        check_wanted(self._wanted, "video %s" % name, FORMAT, self._size)
+        self._format = JPEG if _gives_jpegs(cv2, video) else FORMAT
+        check_wanted(self._wanted, "video %s" % name, self._format, self._size)
         self._video = video
         self._told = int(min(_MOST_FRAMES, max(0, video.get(cv2.CAP_PROP_FRAME_COUNT))))
         self._count = self._broken = 0
@@ -43,7 +49,7 @@ class VideoSource(FileSource):
             "name": name,
             "driver": "opencv %s" % video.getBackendName().lower(),
             "card": "",
-            "format": FORMAT,
+            "format": self._format,
             "width": self._size[0],
             "height": self._size[1],
             "fps": self._wanted.fps or told_fps(video.get(cv2.CAP_PROP_FPS)),
@@ -63,13 +69,16 @@ class VideoSource(FileSource):
             self._ready = True
         if self._broken:
             self._broken -= 1
-            return Picture(None, FORMAT, *self._size)
+            return Picture(None, self._format, *self._size)
         self._ready = False
-        place = self._pool.take((self._size[1], self._size[0], 3))
+        decoded = self._format == FORMAT
+        place = self._pool.take((self._size[1], self._size[0], 3)) if decoded else None
         good, image = self._video.retrieve(place)
         if not good or image is None:
-            return Picture(None, FORMAT, *self._size)
-        return Picture(image, FORMAT, image.shape[1], image.shape[0])
+            return Picture(None, self._format, *self._size)
+        if not decoded:
+            return Picture(image.reshape(-1), self._format, *self._size)
+        return Picture(image, self._format, image.shape[1], image.shape[0])
 
     def _grab(self) -> int:
         """Take up the next frame that can be decoded; return how many before it could not.
@@ -81,6 +90,13 @@ class VideoSource(FileSource):
             if self._video is not None and self._video.grab():
                 return broken
         raise SourceEnded("video %s is at its end" % self._wanted.name)
+
+
+def _gives_jpegs(cv2: Any, video: Any) -> bool:
+    """Have the frames of a video of JPEGs handed out as they are; tell whether that is so."""
+    code = int(video.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    name = code.to_bytes(4, "little").decode("latin-1")
+    return name in _JPEG_VIDEOS and bool(video.set(cv2.CAP_PROP_FORMAT, -1))
 
 
 def told_fps(fps: float) -> float:
