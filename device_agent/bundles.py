@@ -55,6 +55,25 @@ def install(call: "Call") -> "Answer":
     return {"bundle": identity, "bundle_made": bundle_made, "runtime_made": runtime_made}
 
 
+def install_runtime(call: "Call") -> "Answer":
+    """Make a runtime that belongs to no bundle, of wheels that are in the store.
+
+    Args in the request: ``runtime``, its ``id`` and ``wheels`` as in a manifest.
+    """
+    runtime = call.arg("runtime", dict)
+    check_name(runtime.get("id"))
+    wheels = runtime.get("wheels")
+    if not isinstance(wheels, list) or not wheels:
+        raise VerbError("bad_request", "install_runtime: the runtime has no wheels")
+    _check_entries(wheels)
+    call.layout.make()
+    with DeviceLock(call.layout.lock, "install_runtime"):
+        if not os.path.isdir(call.layout.runtime(runtime["id"])):
+            _check_present(call.layout, wheels)
+        made = _install_runtime(call, runtime)
+    return {"runtime_made": made}
+
+
 def read_manifest(layout: "Layout", identity: str) -> "Manifest":
     """Return the manifest of an installed bundle.
 
@@ -81,17 +100,16 @@ def _parse(text: str) -> "Manifest":
             raise VerbError("bad_request", f"the manifest's {name} is not a {kind.__name__}")
     runtime = manifest["runtime"]
     check_name(runtime.get("id"))
-    for entry in _entries(manifest):
-        check_sha256(entry.get("sha256"))
-        check_relative(entry.get("path"))
+    _check_entries([*manifest["files"], *runtime.get("wheels", ())])
     return manifest
 
 
-def _entries(manifest: "Manifest") -> "List[Dict[str, Any]]":
-    entries = [*manifest["files"], *manifest["runtime"].get("wheels", ())]
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise VerbError("bad_request", "a file of the manifest is not a table")
-    return entries
+def _check_entries(entries: "List[Any]") -> None:
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise VerbError("bad_request", "a file of the manifest is not a table")
+        check_sha256(entry.get("sha256"))
+        check_relative(entry.get("path"))
 
 
 def _check_device(call: "Call", manifest: "Manifest") -> None:
@@ -128,6 +146,10 @@ def _check_content(layout: "Layout", identity: str, manifest: "Manifest") -> Non
         needed += manifest["files"]
     if not os.path.isdir(layout.runtime(manifest["runtime"]["id"])):
         needed += manifest["runtime"].get("wheels", ())
+    _check_present(layout, needed)
+
+
+def _check_present(layout: "Layout", needed: "List[Dict[str, Any]]") -> None:
     absent = [
         entry["path"] for entry in needed if not os.path.exists(layout.content(entry["sha256"]))
     ]

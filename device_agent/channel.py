@@ -97,8 +97,8 @@ class Channel:
             if message.get("verb") != RENEW:
                 return message
 
-    def cancelled(self) -> bool:
-        """Take in what the host sent while a verb is at work; tell whether it was ``cancel``.
+    def cancelled(self) -> int:
+        """Take in what the host sent while a verb is at work; tell how often it was ``cancel``.
 
         A sign of life may come at any time, and says nothing but that.
 
@@ -113,6 +113,7 @@ class Channel:
             msg = "the host went away while a verb was at work"
             raise HostGoneError(msg)
         self.reader.feed(piece)
+        count = 0
         while self.reader.has_frame():
             frame = self.reader.frame()
             request = {} if frame is None else _message(frame)
@@ -122,8 +123,8 @@ class Channel:
                 msg = "only cancel may be asked while a verb is at work"
                 raise ProtocolError(msg)
             self._backlog.append(request)
-            return True
-        return False
+            count += 1
+        return count
 
     def content(self, size_bytes: int) -> "Iterator[bytes]":
         """Yield the content that follows a request: ``size_bytes`` in ``DATA`` frames."""

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.pyz"
 _KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
-_KINDS = ("evaluate", "infer", "profile", "time")
+_KINDS = ("camera", "evaluate", "infer", "profile", "time")
+_MOST_GRACE_S = 600
 
 
 def run(call: "Call") -> "Answer":
-    """Run a bundle's runner on frames that are in the store.
+    """Run a bundle's runner on frames that are in the store, or on what a camera sees.
 
     The runner's death is part of the answer; the request fails only where the runner could not
-    be started, or the host cancelled.
+    be started, or the host cancelled. With ``grace_s`` a runner that is cancelled or timed out may
+    end by itself within that time, and what it left is the answer.
     """
     layout = call.layout
     identity = check_sha256(call.arg("bundle", str))
@@ -42,7 +44,7 @@ def run(call: "Call") -> "Answer":
         if not os.path.exists(runner_file):
             raise VerbError("not_found", f"bundle {identity} holds no {RUNNER}")
         command += [runner_file, os.path.join(folder, "job.json")]
-        environment = _environment(layout.runtime(manifest["runtime"]["id"]))
+        environment = _environment(_runtimes(call, manifest))
         ended = _run(call, command, folder, environment)
     ended["job"] = job
     ended["files"] = _files(folder)
@@ -53,18 +55,38 @@ def _run(
     call: "Call", command: "List[str]", folder: str, environment: "Dict[str, str]"
 ) -> "Answer":
     timeout_s = float(call.arg("timeout_s", (int, float)))
+    grace_s = _grace_s(call)
     if "watch" not in call.args:
-        return Runner(command, folder, environment).watch(call, timeout_s)
+        return Runner(command, folder, environment, grace_s).watch(call, timeout_s)
     from device_agent.watch import Watch
 
     with Watch(call.arg("watch", dict), call.roots) as watch:
         watch.before()
-        runner = Runner(command, folder, environment)
+        runner = Runner(command, folder, environment, grace_s)
         watch.during(runner.group)
         ended = runner.watch(call, timeout_s, watch.tick)
         watch.after()
         watch.write(folder)
     return ended
+
+
+def _grace_s(call: "Call") -> float:
+    if "grace_s" not in call.args:
+        return 0.0
+    grace_s = float(call.arg("grace_s", (int, float)))
+    if not 0 < grace_s <= _MOST_GRACE_S:
+        raise VerbError("bad_request", f"run: grace_s must lie between 0 and {_MOST_GRACE_S}")
+    return grace_s
+
+
+def _runtimes(call: "Call", manifest: "Dict[str, Any]") -> "List[str]":
+    """Return the folders that the runner imports from: the bundle's first, then what it is lent."""
+    lent = call.arg("runtimes", list) if "runtimes" in call.args else []
+    folders = [call.layout.runtime(each) for each in lent]
+    absent = [each for each, folder in zip(lent, folders) if not os.path.isdir(folder)]
+    if absent:
+        raise VerbError("not_found", f"no runtime {absent[0]} is installed", {"absent": absent})
+    return [call.layout.runtime(manifest["runtime"]["id"]), *folders]
 
 
 def _launcher(call: "Call") -> "List[str]":
@@ -90,7 +112,8 @@ def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[s
         raise VerbError("bad_request", f"run: {kind!r} is no kind of job")
     knobs = dict(manifest["knobs"])
     knobs.update(call.arg("knobs", dict) if "knobs" in call.args else {})
-    return {
+    table = {
+        "bundle": call.arg("bundle", str),
         "folder": call.layout.bundle(call.arg("bundle", str)),
         "job": manifest["job"],
         "engine": manifest["engine"],
@@ -102,11 +125,41 @@ def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[s
         "postprocess_parameters": call.args.get("postprocess_parameters") or {},
         "output": folder,
     }
+    if kind == "camera":
+        table["pipeline"] = call.arg("pipeline", dict)
+        table["lighter"] = _lighter(call, manifest)
+        _link_inputs(call, folder)
+    return table
+
+
+def _lighter(call: "Call", manifest: "Dict[str, Any]") -> "List[Dict[str, Any]]":
+    """Describe the bundles that may take over in the same process, the lightest last."""
+    described = []
+    for identity in call.arg("lighter", list) if "lighter" in call.args else []:
+        other = read_manifest(call.layout, check_sha256(identity))
+        if any(other[name] != manifest[name] for name in ("engine", "runtime")):
+            text = f"run: {other['engine']} {other['precision']} cannot take over: another runtime"
+            raise VerbError("bad_request", text)
+        described.append({name: other[name] for name in ("job", "engine", "precision", "knobs")})
+        described[-1].update(bundle=identity, folder=call.layout.bundle(identity))
+    return described
+
+
+def _link_inputs(call: "Call", folder: str) -> None:
+    """Put what the pipeline reads from the store into the folder ``inputs``, by its names."""
+    place = os.path.join(folder, "inputs")
+    durable.make_folder(place)
+    for each in call.arg("inputs", list) if "inputs" in call.args else []:
+        sha256, name = check_sha256(each.get("sha256")), check_name(each.get("name"))
+        content = call.layout.content(sha256)
+        if not os.path.exists(content):
+            raise VerbError("not_found", f"{name} is not in the store", {"absent": [name]})
+        os.symlink(content, os.path.join(place, name))
 
 
 def _link_frames(call: "Call", folder: str) -> "List[str]":
     """Give each frame a name with its suffix, which content in the store does not have."""
-    frames = call.arg("frames", list)
+    frames = call.arg("frames", list) if "frames" in call.args else []
     linked = []
     place = os.path.join(folder, "frames")
     durable.make_folder(place)
@@ -143,9 +196,11 @@ def _python(wanted: object) -> str:
     raise VerbError("no_python", f"the bundle runs on Python {wanted}; here is {found or 'none'}")
 
 
-def _environment(runtime: str) -> "Dict[str, str]":
+def _environment(runtimes: "List[str]") -> "Dict[str, str]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    kept.update(PYTHONPATH=runtime, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1")
+    kept.update(
+        PYTHONPATH=os.pathsep.join(runtimes), PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1"
+    )
     return kept
 
 

@@ -70,6 +70,7 @@ VERBS = (
     "put",
     "get",
     "install",
+    "install_runtime",
     "activate",
     "rollback",
     "status",

@@ -29,10 +29,27 @@ def _nothing() -> None:
 
 
 class Runner:
-    """A process in a session of its own, with its output at hand."""
+    """A process in a session of its own, with its output at hand.
 
-    def __init__(self, command: "List[str]", folder: str, environment: "Dict[str, str]") -> None:
+    Args:
+        command: what is started.
+        folder: where.
+        environment: with which variables.
+        grace_s: how long it may take to end by itself when it is to end before its time; 0: it is
+            killed at once.
+    """
+
+    def __init__(
+        self,
+        command: "List[str]",
+        folder: str,
+        environment: "Dict[str, str]",
+        grace_s: float = 0.0,
+    ) -> None:
         self._started = time.monotonic()
+        self._grace_s = grace_s
+        self._end_at = 0.0
+        self._why = ""
         self._lines = b""
         self._last_words = b""
         self._last_event = (0.0, "")
@@ -64,14 +81,13 @@ class Runner:
         ``tick`` is called several times a second.
 
         Raises:
-            VerbError: ``cancelled``, by the host.
+            VerbError: ``cancelled``, by the host, where the runner has no time to end by itself.
             HostGoneError: nobody waits for the answer any more; the runner is ended.
         """
-        timed_out = False
+        self._end_at = self._started + timeout_s
         try:
             while not self._has_ended():
-                if time.monotonic() - self._started > timeout_s:
-                    timed_out = True
+                if time.monotonic() > self._end_at and not self._may_still_end("timed_out"):
                     break
                 self._listen(call, _POLL_S if self._pipes() else _END_POLL_S)
                 tick()
@@ -82,10 +98,22 @@ class Runner:
         return {
             "exit_status": status if status >= 0 else None,
             "signal": signal.Signals(-status).name if status < 0 else None,
-            "timed_out": timed_out,
+            "timed_out": self._why == "timed_out",
+            "cancelled": self._why == "cancelled",
             "duration_ns": int((time.monotonic() - self._started) * 1e9),
             "last_words": self._last_words.decode("utf-8", "replace"),
         }
+
+    def _may_still_end(self, why: str) -> bool:
+        """Ask the runner to end by itself, once; tell whether it has time to."""
+        if self._why or not self._grace_s:
+            self._why = self._why or why
+            return False
+        self._why = why
+        self._end_at = time.monotonic() + self._grace_s
+        # Itself alone: what it started it ends in its own order. Unreaped, so nobody else's number.
+        os.kill(self._process.pid, signal.SIGINT)
+        return True
 
     def _has_ended(self) -> bool:
         # Left unreaped, so that its process group cannot be another's when it is killed.
@@ -101,8 +129,8 @@ class Runner:
         ready, _, _ = select.select([call.channel.source, *self._pipes()], [], [], wait_s)
         for source in ready:
             if source == call.channel.source:
-                if call.channel.cancelled():
-                    raise VerbError("cancelled", "the host ended the run")
+                for _time in range(call.channel.cancelled()):
+                    self._cancel()
                 continue
             piece = os.read(source.fileno(), 1 << 16)
             if not piece:
@@ -112,6 +140,13 @@ class Runner:
             else:
                 self._remember(piece)
         return bool(ready)
+
+    def _cancel(self) -> None:
+        if self._may_still_end("cancelled"):
+            return
+        if not self._grace_s:
+            raise VerbError("cancelled", "the host ended the run")
+        self._end_at = 0.0  # the host asked twice, and waits no longer
 
     def _drain(self, call: "Call") -> None:
         # What a dead runner wrote lies in the pipes; a child of its own may hold them open.

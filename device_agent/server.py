@@ -96,6 +96,7 @@ VERB_TABLE: "Dict[str, Verb]" = {
     "put": _lazily("content", "put"),
     "get": _lazily("content", "get"),
     "install": _lazily("bundles", "install"),
+    "install_runtime": _lazily("bundles", "install_runtime"),
     "activate": _lazily("generations", "activate"),
     "rollback": _lazily("generations", "rollback"),
     "status": _lazily("generations", "status"),

@@ -40,6 +40,14 @@ class RuntimePack:
     python: str
     wheels: tuple[BundleFile, ...]
 
+    def as_json(self) -> Mapping[str, Any]:
+        """The runtime as the device reads it."""
+        return {
+            "id": self.identity,
+            "python": self.python,
+            "wheels": [_entry(file) for file in self.wheels],
+        }
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -64,10 +72,6 @@ class Bundle:
     @property
     def manifest(self) -> Mapping[str, Any]:
         """The manifest as it is written on the device: plain JSON values."""
-
-        def entry(file: BundleFile) -> dict[str, str | int]:
-            return {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes}
-
         return {
             "format": MANIFEST_FORMAT,
             "name": self.name,
@@ -77,12 +81,8 @@ class Bundle:
             "architecture": self.architecture,
             "compatible": list(self.compatible),
             "knobs": dict(self.knobs),
-            "files": [entry(file) for file in self.files],
-            "runtime": {
-                "id": self.runtime.identity,
-                "python": self.runtime.python,
-                "wheels": [entry(file) for file in self.runtime.wheels],
-            },
+            "files": [_entry(file) for file in self.files],
+            "runtime": self.runtime.as_json(),
             "job": json.loads(self.job_json),
         }
 
@@ -107,3 +107,7 @@ class Bundle:
         """Size of the engine's own files, without what edgekit adds and without the runtime."""
         ours = (RUNNER_FILE, STEPS_FILE)
         return sum(file.size_bytes for file in self.files if file.path not in ours)
+
+
+def _entry(file: BundleFile) -> dict[str, str | int]:
+    return {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes}

@@ -104,16 +104,18 @@ class AgentClient:
     ) -> None:
         """Send a request, and the content that goes with it, without waiting for the answer.
 
-        Pieces of ``content`` must not be longer than ``DATA_CHUNK_BYTES``.
+        Pieces of ``content`` must not be longer than ``DATA_CHUNK_BYTES``. Any thread may ask at
+        any time; answers are taken in by one.
         """
-        self._check_usable()
-        self._last_id += 1
-        self._pending.append(_Pending(self._last_id, on_event, on_content, on_result))
-        message = {"id": self._last_id, "verb": verb, "args": dict(args or {})}
-        with self._writing, self._all_or_lost():
-            self._stream.write(json_frame(message))
-            for piece in content or ():
-                self._stream.write(header(DATA, len(piece)) + piece)
+        with self._writing:
+            self._check_usable()
+            self._last_id += 1
+            self._pending.append(_Pending(self._last_id, on_event, on_content, on_result))
+            message = {"id": self._last_id, "verb": verb, "args": dict(args or {})}
+            with self._all_or_lost():
+                self._stream.write(json_frame(message))
+                for piece in content or ():
+                    self._stream.write(header(DATA, len(piece)) + piece)
 
     def settle(self, leave: int = 0) -> None:
         """Take in answers until only ``leave`` requests are without one.

@@ -1,6 +1,7 @@
 """A device, opened: what the rest of edgekit asks of it."""
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from edgekit.core.bundle import Bundle, BundleFile
+from edgekit.core.bundle import Bundle, BundleFile, RuntimePack
 from edgekit.core.clocks import ClockPlan, ReleasedClocks
 from edgekit.core.contracts import Transport
 from edgekit.core.errors import AgentError, WrongDeviceError
@@ -88,6 +89,26 @@ class Device:
             raise
         emit(StepFinished(step, "" if made["bundle_made"] else "was there already"))
 
+    def install_runtime(self, runtime: RuntimePack, emit: EventSink = ignore) -> None:
+        """Make a runtime that belongs to no bundle, of wheels that were pushed.
+
+        Raises:
+            DiskFullError: it would not fit.
+        """
+        step = "install-runtime"
+        emit(StepStarted(step, f"Install {', '.join(each.path for each in runtime.wheels)}"))
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            emit(StepProgress(step, int(event["done"]), int(event["total"]), "B"))
+
+        asked = {"runtime": runtime.as_json()}
+        try:
+            made = self._client.request("install_runtime", asked, on_event=on_event)
+        except BaseException:
+            emit(StepFinished(step, "failed", ok=False))
+            raise
+        emit(StepFinished(step, "" if made["runtime_made"] else "was there already"))
+
     def activate(self, bundle_id: str) -> Activation:
         """Make an installed bundle the device's current one."""
         return _activation(self._client.request("activate", {"bundle": bundle_id}))
@@ -118,20 +139,21 @@ class Device:
         request: RunRequest,
         emit: EventSink = ignore,
         listen: Callable[[Mapping[str, Any]], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> RunResult:
-        """Run an installed bundle's runner on frames that were pushed.
+        """Run an installed bundle's runner on frames that were pushed, or on what a camera sees.
 
         ``listen`` hears each event of the runner's own, as it says it; events of one phase are
-        thinned out on the way.
+        thinned out on the way. Once ``stop`` is set, the run is ended; what a request with
+        ``grace_s`` has so far is its result.
 
         Raises:
             RunnerError: the runner crashed, timed out, or left no result.
             DeviceError: it could not be started, or the link broke.
         """
         outputs = request.outputs or self._new_folder()
-        return runs.run(
-            self._client, bundle_id, request, outputs, runs.hearer(request, emit, listen)
-        )
+        hear = runs.hearer(request, emit, listen)
+        return runs.run(self._client, bundle_id, request, outputs, hear, stop)
 
     def health(self) -> HealthSnapshot:
         """Look at clocks, heat, throttling, load and memory, now."""

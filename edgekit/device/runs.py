@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgekit.core.errors import AgentError, RunnerError
 from edgekit.core.events import EventSink, StepProgress
 from edgekit.core.health import HealthSnapshot
 from edgekit.device.client import AgentClient
+from edgekit.device.stopping import stopped_by
 from edgekit.device.values import RunRequest, RunResult
 
 RESULT: Final = "result.json"
@@ -19,6 +21,8 @@ _MADE: Final = "made"
 # What the agent leaves beside it, where it watched.
 _HEALTH: Final = "health.json"
 _POWER: Final = "power.json"
+# What a pipeline's runner leaves: its record, and what it counted frame by frame.
+CAMERA: Final = ("camera.json", "frames.npy")
 # What is a plain file name to the agent too.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _LAST_LINES: Final = 12
@@ -34,30 +38,21 @@ Hearer = Callable[[Mapping[str, Any]], None]
 
 
 def run(
-    client: AgentClient, bundle_id: str, request: RunRequest, outputs: Path, hear: Hearer
+    client: AgentClient,
+    bundle_id: str,
+    request: RunRequest,
+    outputs: Path,
+    hear: Hearer,
+    stop: threading.Event | None = None,
 ) -> RunResult:
-    """Run a bundle and fetch what it left behind into ``outputs``.
+    """Run a bundle and fetch what it left behind into ``outputs``; end it once ``stop`` is set.
 
     Raises:
         RunnerError: the runner crashed, timed out, or left no result.
         DeviceError: it could not be started, or the link broke.
     """
-    args = {
-        "bundle": bundle_id,
-        "kind": request.kind,
-        "frames": [
-            {"sha256": sha256, "name": f"frame{index}"}
-            for index, sha256 in enumerate(request.frames)
-        ],
-        "plan": asdict(request.plan),
-        "knobs": dict(request.knobs),
-        "postprocess_parameters": json.loads(request.postprocess_json),
-        "timeout_s": request.timeout_s,
-        "launcher": list(request.launcher),
-    }
-    if request.watch is not None:
-        args["watch"] = request.watch.as_json()
-    ended = client.request("run", args, on_event=hear)
+    with stopped_by(client, stop):
+        ended = client.request("run", _asked(bundle_id, request), on_event=hear)
     _check_end(ended, request)
     written = {str(name) for name, _size_bytes in ended["files"]}
     if RESULT not in written:
@@ -72,9 +67,38 @@ def run(
         made = [str(name) for name in result.get(_MADE, ())] if request.made else []
         _fetch(client, job, made, outputs / _MADE)
         found = _result(result, request, outputs, int(ended["duration_ns"]))
+        if request.kind == "camera":
+            _fetch(client, job, list(CAMERA), outputs)
+            found = replace(found, camera=outputs, cancelled=_was_ended(ended))
         return replace(found, **_seen(client, job, request, outputs))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RunnerError(f"the runner's {RESULT} cannot be read: {error!r}") from error
+
+
+def _asked(bundle_id: str, request: RunRequest) -> dict[str, Any]:
+    asked: dict[str, Any] = {
+        "bundle": bundle_id,
+        "kind": request.kind,
+        "frames": [
+            {"sha256": sha256, "name": f"frame{index}"}
+            for index, sha256 in enumerate(request.frames)
+        ],
+        "plan": asdict(request.plan),
+        "knobs": dict(request.knobs),
+        "postprocess_parameters": json.loads(request.postprocess_json),
+        "timeout_s": request.timeout_s,
+        "launcher": list(request.launcher),
+        "runtimes": list(request.runtimes),
+    }
+    if request.watch is not None:
+        asked["watch"] = request.watch.as_json()
+    if request.grace_s:
+        asked["grace_s"] = request.grace_s
+    if request.pipeline_json is not None:
+        asked["pipeline"] = json.loads(request.pipeline_json)
+        asked["inputs"] = [{"sha256": sha256, "name": name} for sha256, name in request.inputs]
+        asked["lighter"] = list(request.lighter)
+    return asked
 
 
 def hearer(request: RunRequest, emit: EventSink, listen: Hearer | None) -> Hearer:
@@ -92,8 +116,16 @@ def hearer(request: RunRequest, emit: EventSink, listen: Hearer | None) -> Heare
     return on_event
 
 
+def _was_ended(ended: Mapping[str, Any]) -> bool:
+    return bool(ended["cancelled"] or ended["timed_out"])
+
+
 def _check_end(ended: Mapping[str, Any], request: RunRequest) -> None:
     words = _last_words(ended)
+    if request.grace_s and ended["exit_status"] == 0 and _was_ended(ended):
+        return  # it had time to end well, and did
+    if ended["cancelled"]:
+        raise RunnerError(f"the run was stopped before there was anything to tell{words}")
     if ended["timed_out"]:
         raise RunnerError(
             f"the runner did not end within {request.timeout_s:g} s{words}",

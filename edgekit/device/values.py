@@ -10,7 +10,7 @@ from edgekit.core.knobs import Knobs
 from edgekit.core.measurement import BenchPlan
 from edgekit.core.report import Activation
 
-RunKind = Literal["evaluate", "infer", "profile", "time"]
+RunKind = Literal["camera", "evaluate", "infer", "profile", "time"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class RunRequest:
     Attributes:
         kind: ``infer`` answers every frame once; ``evaluate`` does so too and brings no output
             tensors home; ``time`` does that and then measures; ``profile`` tells each layer's time
-            in files that come home with ``made``.
+            in files that come home with ``made``; ``camera`` runs a pipeline, whose record comes
+            home.
         frames: sha256 of content that was pushed before: ``.npy`` frames or ``.npz`` tensors.
         plan: how long to measure.
         knobs: instead of the bundle's own of these names.
@@ -68,10 +69,17 @@ class RunRequest:
         step: id under which progress is told.
         launcher: command on the device that is given the runner's own command and becomes it.
         watch: what is looked at meanwhile; ``None`` for nothing.
+        pipeline_json: for ``camera``: a :class:`~edgekit.core.camera.PipelineSpec` as JSON.
+        inputs: sha256 of content that was pushed before, and the name by which the pipeline finds
+            it in the folder ``inputs``.
+        lighter: for ``camera``: bundles of the same engine and runtime that may take over.
+        runtimes: identities of runtimes that the runner is lent, beside its bundle's own.
+        grace_s: a runner that is stopped or timed out may end by itself within this time, and
+            what it left is the result; 0: it is killed at once, and the run has failed.
     """
 
     kind: RunKind
-    frames: tuple[str, ...]
+    frames: tuple[str, ...] = ()
     plan: BenchPlan = field(default_factory=BenchPlan)
     knobs: Knobs = ()
     postprocess_json: str = "{}"
@@ -81,6 +89,11 @@ class RunRequest:
     step: str = "run"
     launcher: tuple[str, ...] = ()
     watch: Watch | None = None
+    pipeline_json: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    lighter: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    grace_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,8 @@ class RunResult:
             clock.
         health: the device's state before, during and after it; empty unless it was watched.
         power: readings of power, as the agent's sampler tells them; ``None`` unless asked for.
+        camera: folder on the host with the record of a pipeline; ``None`` for other kinds.
+        cancelled: whether it was stopped before its time.
     """
 
     model_ns: tuple[int, ...]
@@ -115,6 +130,8 @@ class RunResult:
     spans_ns: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     health: tuple[HealthSnapshot, ...] = ()
     power: Mapping[str, Any] | None = None
+    camera: Path | None = None
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,22 @@ def test_install_cut_at_any_step_leaves_nothing_half_installed(tmp_path):
         assert current(layout) == NEW
 
 
+def test_runtime_alone_cut_at_any_step_is_whole_or_not_there(tmp_path):
+    wheels = [{"path": "a.whl", "sha256": sha(WHEEL), "size_bytes": len(WHEEL)}]
+    lent = ("install_runtime", {"runtime": {"id": "lent", "wheels": wheels}}, b"")
+
+    def make(step):
+        layout = Layout(str(tmp_path / f"lent{step}"))
+        ask(layout, put(WHEEL))
+        return layout
+
+    for layout in every_step(make, lent):
+        whole = Path(layout.runtime("lent")).is_dir()
+        assert not whole or names_in(layout.runtime("lent") + "/a") == ["__init__.py", "b.py"]
+        assert ask(layout, lent)[0]["runtime_made"] is not whole
+        assert names_in(layout.runtime("lent") + "/a") == ["__init__.py", "b.py"]
+
+
 def test_put_cut_at_any_step_leaves_nothing_wrong_in_the_store(tmp_path):
     data = os.urandom(5000)
 
