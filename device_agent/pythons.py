@@ -1,4 +1,4 @@
-"""The Pythons of a device, and the NumPy of each, found without starting any of them.
+"""The Pythons of a device, NumPy and OpenCV of each, found without starting any of them.
 
 Starting a Python costs half a second on a small or an emulated board; names and folders tell
 the same.
@@ -10,20 +10,22 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterator, List, Optional, Tuple
+    from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 _EXECUTABLE = re.compile(r"python3(\.\d+)?")
 _VERSION = re.compile(r"python(\d+\.\d+)")
 _NUMPY = re.compile(r"numpy-(\d[^-]*?)(?:-py\d[\d.]*)?(?:-[a-z][^-]*)?\.(?:dist|egg)-info")
+_OPENCV = re.compile(r"cv2\.(?:abi3|cpython-(\d+)m?(?:-.*)?)\.so")
 _USUAL_FOLDERS = ("/usr/local/bin", "/usr/bin")
 
 
-def find_pythons(path: "Optional[str]" = None) -> "List[Dict[str, Optional[str]]]":
+def find_pythons(path: "Optional[str]" = None) -> "List[Dict[str, Union[str, bool, None]]]":
     """Return every Python 3, first the one that runs the agent, then those on ``PATH``.
 
-    Each has ``executable``, ``version`` (at least major and minor) and ``numpy``.
+    Each has ``executable``, ``version`` (at least major and minor), ``numpy`` (its version) and
+    ``opencv`` (whether it is there: Debian's does not tell its version).
     """
-    found: "List[Dict[str, Optional[str]]]" = []
+    found: "List[Dict[str, Union[str, bool, None]]]" = []
     seen = set()
     for executable in _executables(path):
         version = _version(executable)
@@ -33,8 +35,16 @@ def find_pythons(path: "Optional[str]" = None) -> "List[Dict[str, Optional[str]]
         if identity in seen:
             continue
         seen.add(identity)
-        numpy = _numpy(executable, version)
-        found.append({"executable": executable, "version": version, "numpy": numpy})
+        short = ".".join(version.split(".")[:2])
+        folders = list(_importable(executable, short))
+        found.append(
+            {
+                "executable": executable,
+                "version": version,
+                "numpy": next(filter(None, (_numpy_in(each, short) for each in folders)), None),
+                "opencv": any(_has_opencv(each, short) for each in folders),
+            }
+        )
     return found
 
 
@@ -103,17 +113,14 @@ def _site_folders(prefix: str, short: str) -> "Iterator[str]":
         yield "/usr/lib/python3/dist-packages"
 
 
-def _numpy(executable: str, version: str) -> "Optional[str]":
-    short = ".".join(version.split(".")[:2])
+def _importable(executable: str, short: str) -> "Iterator[str]":
+    """Return the folders of packages that a Python sees."""
     prefixes = [_prefix(executable)]
     if _venv(executable).get("include-system-site-packages", "").lower() == "true":
         prefixes.append(os.path.dirname(os.path.dirname(os.path.realpath(executable))))
     for prefix in prefixes:
         for folder in _site_folders(prefix, short):
-            found = _numpy_in(folder, short)
-            if found:
-                return found
-    return None
+            yield folder
 
 
 def _numpy_in(folder: str, short: str) -> "Optional[str]":
@@ -137,4 +144,22 @@ def _built_for(package: str, short: str) -> bool:
             continue
         if any(mark + "-" in name or mark + "m-" in name for name in names):
             return True
+    return False
+
+
+def _has_opencv(folder: str, short: str) -> bool:
+    """Tell whether OpenCV's compiled part is here for this Python, as pip, Debian, JetPack put it.
+
+    Source: the file lists of opencv-python-headless, Debian's python3-opencv, JetPack 4's
+    libopencv-python.
+    """
+    package = os.path.join(folder, "cv2")
+    for place in (folder, package, os.path.join(package, "python-" + short)):
+        try:
+            names = os.listdir(place)
+        except OSError:
+            continue
+        for match in filter(None, map(_OPENCV.fullmatch, names)):
+            if match.group(1) in (None, short.replace(".", "")):
+                return True
     return False

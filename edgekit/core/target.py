@@ -111,11 +111,17 @@ class Target:
 
 @dataclass(frozen=True)
 class PythonFacts:
-    """A Python on the device. ``numpy`` is its version there, ``None`` if absent."""
+    """A Python on the device.
+
+    Attributes:
+        numpy: its version there, ``None`` if absent.
+        opencv: whether OpenCV is there.
+    """
 
     executable: str
     version: str
     numpy: str | None = None
+    opencv: bool = False
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,30 @@ def test_numpy_left_as_a_name_alone_is_not_reported(tmp_path):
     assert in_folder(tmp_path / "bin") == {"python3.11": ("3.11", None)}
 
 
+@pytest.mark.parametrize(
+    ("place", "version", "opencv"),
+    [
+        ("cv2/cv2.abi3.so", "3.11", True),
+        ("cv2.cpython-311-aarch64-linux-gnu.so", "3.11", True),
+        ("cv2/python-3.6/cv2.cpython-36m-aarch64-linux-gnu.so", "3.6", True),
+        ("cv2.cpython-311-aarch64-linux-gnu.so", "3.12", False),
+        ("cv2/python-3.6/cv2.cpython-36m-aarch64-linux-gnu.so", "3.8", False),
+        ("cv2/__init__.py", "3.11", False),
+    ],
+)
+def test_opencv_is_found_without_importing_it(tmp_path, place, version, opencv):
+    make_python(tmp_path / "bin", f"python{version}")
+    file = tmp_path / f"lib/python{version}/dist-packages" / place
+    file.parent.mkdir(parents=True)
+    file.touch()
+    [found] = [
+        python["opencv"]
+        for python in find_pythons(str(tmp_path / "bin"))
+        if python["executable"].startswith(str(tmp_path))
+    ]
+    assert found is opencv
+
+
 def test_scripts_that_are_named_like_a_python_are_passed_over(tmp_path):
     (tmp_path / "python3").write_text("#!/bin/sh\nexec nothing\n")
     (tmp_path / "python3").chmod(0o755)
