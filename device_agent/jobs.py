@@ -60,7 +60,9 @@ def _run(
         return Runner(command, folder, environment, grace_s).watch(call, timeout_s)
     from device_agent.watch import Watch
 
-    with Watch(call.arg("watch", dict), call.roots) as watch:
+    wanted = call.arg("watch", dict)
+    tell = call.event if wanted.get("tell") is True else None
+    with Watch(wanted, call.roots, tell) as watch:
         watch.before()
         runner = Runner(command, folder, environment, grace_s)
         watch.during(runner.group)

@@ -9,13 +9,15 @@ import time
 
 from device_agent.health import snapshot
 from device_agent.health.tree import Tree
+from device_agent.power.rail import ENERGY
 from device_agent.protocol import VerbError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Dict, List, Optional, Type
+    from typing import Any, Callable, Dict, List, Optional, Type
 
+    from device_agent.power.sampler import Series
     from device_agent.probe import Roots
     from device_agent.server import Answer, Call
 
@@ -34,12 +36,19 @@ class Watch:
         wanted: ``period_s`` between two looks at the device's state; ``power_hz``, 0 for no
             power; ``idle_s`` of power before and after the run; ``scopes`` of rails by label.
         roots: where the kernel's trees stand.
+        tell: told of heat and power at each look while the runner runs.
 
     Raises:
         VerbError: that cannot be.
     """
 
-    def __init__(self, wanted: "Dict[str, Any]", roots: "Roots") -> None:
+    def __init__(
+        self,
+        wanted: "Dict[str, Any]",
+        roots: "Roots",
+        tell: "Optional[Callable[[Dict[str, Any]], None]]" = None,
+    ) -> None:
+        self._tell = tell
         self._tree = tree_of(roots)
         self._period_s = _number(wanted, "period_s", 1.0, _LEAST_PERIOD_S, 3600)
         self._idle_s = _number(wanted, "idle_s", 0.0, 0, _MOST_IDLE_S)
@@ -67,13 +76,17 @@ class Watch:
 
     def tick(self) -> None:
         """Look if it is time."""
-        if time.monotonic() >= self._due and len(self._seen) < _MOST_SNAPSHOTS:
-            self._look()
+        if time.monotonic() < self._due:
+            return
+        seen = self._look()
+        if self._tell is not None:
+            self._tell(self._told(seen))
 
     def after(self) -> None:
         """Look: the runner ran to its end."""
         if self._power is not None:
             self._power.stop()
+        self._seen[_MOST_SNAPSHOTS:] = []
         self._look()
         if self._power is not None:
             self._power.idle("idle_after_ns", self._idle_s, self._always)
@@ -96,9 +109,22 @@ class Watch:
         if self._power is not None:
             _write(os.path.join(folder, POWER), self._power.as_json())
 
-    def _look(self) -> None:
-        self._seen.append(snapshot(self._tree, self._groups))
+    def _look(self) -> "Dict[str, Any]":
+        seen = snapshot(self._tree, self._groups)
+        if len(self._seen) <= _MOST_SNAPSHOTS:
+            self._seen.append(seen)
         self._due = time.monotonic() + self._period_s
+        return seen
+
+    def _told(self, seen: "Dict[str, Any]") -> "Dict[str, Any]":
+        zones = [zone["temperature_c"] for zone in seen.get("zones", ())]
+        return {
+            "event": "device",
+            "phase": "power",
+            "at_ns": seen["monotonic_ns"],
+            "temperature_c": max(zones) if zones else None,
+            "rails": self._power.means() if self._power is not None else [],
+        }
 
 
 class _Power:
@@ -111,6 +137,7 @@ class _Power:
         self._rails, self._refused = find_rails(roots.sys, scopes)
         self._sampler = Sampler(self._rails, rate_hz)
         self._spans: "Dict[str, List[int]]" = {}
+        self._asked = [0] * len(self._rails)
 
     def idle(self, name: str, seconds: float, always: bool) -> None:
         if not seconds or not (self._rails or always):
@@ -134,11 +161,43 @@ class _Power:
         for rail in self._rails:
             rail.close()
 
+    def means(self) -> "List[Dict[str, Any]]":
+        """Return what each rail drew since it was last asked; those without a reading are absent.
+
+        A counter of energy is asked from its last reading before on.
+        """
+        means = []
+        for index, series in enumerate(self._sampler.series):
+            rail, began = series.rail, self._asked[index]
+            counts = rail.quantity == ENERGY
+            ended = min(len(series.times_ns), len(series.values))
+            if ended - began > counts:
+                self._asked[index] = ended - counts
+                mean_uw = _mean_uw(series, began, ended)
+                means.append(
+                    {
+                        "label": rail.label,
+                        "scope": rail.scope,
+                        "within": rail.within,
+                        "mw": mean_uw / 1000,
+                    }
+                )
+        return means
+
     def as_json(self) -> "Dict[str, Any]":
         table = self._sampler.as_json()
         table["refused"] = [each.as_json() for each in self._refused]
         table.update(self._spans)
         return table
+
+
+def _mean_uw(series: "Series", began: int, ended: int) -> float:
+    if series.rail.quantity != ENERGY:
+        return sum(series.values[began:ended]) / (ended - began)
+    used_uj = series.values[ended - 1] - series.values[began]
+    if used_uj < 0:
+        used_uj += series.rail.range_uj or 0
+    return used_uj * 1e9 / max(1, series.times_ns[ended - 1] - series.times_ns[began])
 
 
 def clock(_call: "Call") -> "Answer":

@@ -25,6 +25,9 @@ class Watch:
             on the host looks on.
         scopes: what a rail of this label covers (``board``, ``wall``, ``rail``), where its owner
             knows.
+        tell: whether each look while it runs is told at once, as an event of the ``phase``
+            ``power``: ``temperature_c`` of the hottest zone, and the mean of each rail since the
+            look before (``rails``: ``label``, ``scope``, ``within``, ``mw``).
     """
 
     period_s: float = 1.0
@@ -32,6 +35,7 @@ class Watch:
     idle_s: float = 0.0
     idle_always: bool = False
     scopes: tuple[tuple[str, str], ...] = ()
+    tell: bool = False
 
     def as_json(self) -> Mapping[str, Any]:
         """What the agent is asked."""

@@ -2,14 +2,18 @@
 
 import os
 import threading
+import time
 
 import pytest
 from device_life import deliver
 
 import device_agent.watch
+from device_agent.power.rail import ENERGY, Rail
+from device_agent.power.sampler import Series
 from device_agent.probe import Roots
 from device_agent.protocol import VerbError
 from device_agent.watch import Watch as AgentWatch
+from device_agent.watch import _mean_uw
 from edgekit.core.errors import AgentError
 from edgekit.device import RunRequest, Watch
 
@@ -91,6 +95,54 @@ def test_power_is_read_idle_before_and_after_and_by_a_thread_between(roots, tmp_
         assert 0.2e9 <= ended - began < 60e9
     assert series["start_ns"] >= power["idle_before_ns"][0]
     assert power["idle_before_ns"][1] <= power["idle_after_ns"][0]
+
+
+def test_looks_are_told_at_once_where_that_is_asked_for(device, workshop):
+    bundle = workshop.bundle("busy")
+    deliver(device, bundle)
+    heard = []
+    request = RunRequest("infer", (), watch=Watch(period_s=0.3, tell=True))
+    seen = device.run(bundle.identity, request, listen=heard.append).health
+    told = [event for event in heard if event["event"] == "device"]
+    # All but the first and the last look, which are before and after the run.
+    assert [event["at_ns"] for event in told] == [each.monotonic_ns for each in seen[1:-1]]
+    assert {event["phase"] for event in told} == {"power"}
+    silent = RunRequest("infer", (), watch=Watch(period_s=0.3))
+    heard.clear()
+    device.run(bundle.identity, silent, listen=heard.append)
+    assert not [event for event in heard if event["event"] == "device"]
+
+
+def test_told_power_is_each_rails_mean_since_the_look_before(roots, tmp_path):
+    heard = []
+    with AgentWatch({"power_hz": 200, "period_s": 0.1, "tell": True}, roots, heard.append) as watch:
+        watch.before()
+        watch.during(os.getpgrp())
+        while len(heard) < 2:
+            watch.tick()
+            time.sleep(0.01)
+        (tmp_path / "sys/class/hwmon/hwmon3/power1_input").write_text("4500000\n")
+        while len(heard) < 4:
+            watch.tick()
+            time.sleep(0.01)
+        watch.after()
+    rails = [event["rails"] for event in heard]
+    assert [len(each) for each in rails[1:]] == [1, 1, 1]
+    assert rails[1][0] == {"label": rails[1][0]["label"], "scope": "rail", "within": None,
+                           "mw": 2500}  # fmt: skip
+    assert 2500 < rails[2][0]["mw"] <= 4500
+    assert rails[3][0]["mw"] == 4500
+
+
+def test_told_power_of_a_counter_of_energy_survives_its_turning_over():
+    rail = Rail("rapl", "package-0", "package-0", "rail")
+    rail.quantity, rail.range_uj = ENERGY, 1_000_000
+    series = Series(rail)
+    for at_s, uj in ((1, 600_000), (2, 900_000), (3, 200_000)):
+        series.times_ns.append(at_s * 10**9)
+        series.values.append(uj)
+    assert _mean_uw(series, 0, 2) == 300_000
+    assert _mean_uw(series, 1, 3) == 300_000
 
 
 def test_thread_ends_with_a_run_that_breaks(roots):
