@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from edgekit.catalog.folders import catalog_files, find_file
+from edgekit.catalog.recipe_pipeline import PipelineTable
 from edgekit.catalog.toml_reader import KeyFaultError, read_toml
 from edgekit.core.errors import ModelError
 from edgekit.core.model import StepSpec
@@ -159,6 +160,7 @@ class _RecipeTable:
     samples: Samples | None = None
     calibration: _CalibrationTable | None = None
     evaluation: _EvaluationTable | None = None
+    pipeline: PipelineTable | None = None
     classes: tuple[str, ...] = ()
     max_drop: float = 0.01
     goals: tuple[str, ...] = ()
@@ -216,6 +218,7 @@ def read_recipe(file: Path) -> Recipe:
         samples=table.samples,
         calibration=table.calibration.value() if table.calibration else None,
         evaluation=table.evaluation.value() if table.evaluation else None,
+        pipeline=table.pipeline.value(folder) if table.pipeline else None,
         classes=table.classes,
         licence=table.licence,
         homepage=table.homepage,

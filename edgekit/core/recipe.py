@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgekit.core.camera import PipelineSpec
 from edgekit.core.model import StepSpec
+from edgekit.core.names import Precision
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Pipeline:
+    """How frames of a camera go through the model, unless something else is asked for.
+
+    Attributes:
+        lighter: precision of the bundle that takes over as ``spec.adapt`` says; ``None``: none.
+    """
+
+    spec: PipelineSpec
+    lighter: Precision | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A model, where it comes from, and how frames go in and answers come out.
 
@@ -127,6 +141,7 @@ class Recipe:
     samples: Samples | None = None
     calibration: Calibration | None = None
     evaluation: Evaluation | None = None
+    pipeline: Pipeline | None = None
     classes: tuple[str, ...] = ()
     licence: str = ""
     homepage: str = ""
