@@ -137,6 +137,8 @@ def _describe(layout: "Layout", number: "Optional[int]") -> "Optional[Answer]":
         activated_s=meta["activated_s"],
         knobs=manifest["knobs"],
         classes=manifest["job"].get("classes", []),
+        python=manifest["runtime"].get("python"),
+        wheels=[entry["path"] for entry in manifest["runtime"].get("wheels", ())],
     )
     return described
 

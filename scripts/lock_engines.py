@@ -195,6 +195,9 @@ TUNE = {
 }
 # Toolboxes that belong to no engine: edgekit/toolbox/<name>.txt.
 TOOLBOXES = {"zig": ("ziglang==0.17.1",)}
+# What a board may be lent besides an engine's runtime: edgekit/toolbox/<name>/board.txt. OpenCV
+# without NumPy, which the engine's runtime has: 4.6 goes with 1.19, 5.0 with 1.21 to 2.5.
+LENT = {"opencv": ("opencv-python-headless",)}
 # The Python that locks are made for: where a package declares a newer one than it needs.
 HOST_PYTHON = {"paddlelite": "3.10", "tflite": "3.12"}
 BOARD = {
@@ -294,6 +297,12 @@ def main() -> None:
         lock = compile_lock(requirements, "--python-version", "3.11", "--universal")
         (PACKAGE / "toolbox" / f"{name}.txt").write_text(lock, encoding="utf-8")
         print(f"{name}: {name}.txt written")
+    for name, packages in LENT.items() if len(sys.argv) == 1 else ():
+        folder = PACKAGE / "toolbox" / name
+        folder.mkdir(exist_ok=True)
+        lock = "".join(board_lock(package) for package in packages)
+        (folder / "board.txt").write_text(lock, encoding="utf-8")
+        print(f"{name}: board.txt written")
     for engine in sys.argv[1:] or sorted(HOST):
         folder = ENGINES / engine
         python = HOST_PYTHON.get(engine, "3.11")

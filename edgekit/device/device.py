@@ -301,4 +301,6 @@ def _installed(answer: Mapping[str, Any] | None) -> InstalledBundle | None:
         generation=int(answer["generation"]),
         activated_s=int(answer["activated_s"]),
         classes=tuple(answer["classes"]),
+        python=str(answer["python"]),
+        wheels=tuple(answer["wheels"]),
     )

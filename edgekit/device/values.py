@@ -140,7 +140,12 @@ class RunResult:
 
 @dataclass(frozen=True)
 class InstalledBundle:
-    """An activated bundle, as its manifest on the device describes it."""
+    """An activated bundle, as its manifest on the device describes it.
+
+    Attributes:
+        python: the interpreter that it runs on, or its version.
+        wheels: file names of those in its runtime.
+    """
 
     bundle: str
     name: str
@@ -151,6 +156,8 @@ class InstalledBundle:
     generation: int
     activated_s: int
     classes: tuple[str, ...] = ()
+    python: str = ""
+    wheels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
