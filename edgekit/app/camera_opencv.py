@@ -1,7 +1,6 @@
 """OpenCV on the device: lent to a pipeline's runner where its Python has none that it can use."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -115,5 +114,5 @@ def _facts_of(python: str, facts: DeviceFacts) -> PythonFacts | None:
     return None
 
 
-def _version(text: str) -> Sequence[int]:
+def _version(text: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", text)[:2]]

@@ -51,8 +51,13 @@ def run(
         RunnerError: the runner crashed, timed out, or left no result.
         DeviceError: it could not be started, or the link broke.
     """
+    answers: list[Mapping[str, Any]] = []
+    asked = _asked(bundle_id, request)
+    client.submit("run", asked, on_event=hear, on_result=answers.append)
+    # Not before it was asked for: what is stopped too early is not stopped at all.
     with stopped_by(client, stop):
-        ended = client.request("run", _asked(bundle_id, request), on_event=hear)
+        client.settle()
+    [ended] = answers
     _check_end(ended, request)
     written = {str(name) for name, _size_bytes in ended["files"]}
     if RESULT not in written:
@@ -68,7 +73,8 @@ def run(
         _fetch(client, job, made, outputs / _MADE)
         found = _result(result, request, outputs, int(ended["duration_ns"]))
         if request.kind == "camera":
-            _fetch(client, job, list(CAMERA), outputs)
+            kept = [name for name in request.kept if name in written]
+            _fetch(client, job, [*CAMERA, *kept], outputs)
             found = replace(found, camera=outputs, cancelled=_was_ended(ended))
         return replace(found, **_seen(client, job, request, outputs))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

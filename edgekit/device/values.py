@@ -76,6 +76,7 @@ class RunRequest:
         pipeline_json: for ``camera``: a :class:`~edgekit.core.camera.PipelineSpec` as JSON.
         inputs: sha256 of content that was pushed before, and the name by which the pipeline finds
             it in the folder ``inputs``.
+        kept: names of further files that the runner may write and that come home beside it.
         lighter: for ``camera``: bundles of the same engine and runtime that may take over.
         runtimes: identities of runtimes that the runner is lent, beside its bundle's own.
         grace_s: a runner that is stopped or timed out may end by itself within this time, and
@@ -95,6 +96,7 @@ class RunRequest:
     watch: Watch | None = None
     pipeline_json: str | None = None
     inputs: tuple[tuple[str, str], ...] = ()
+    kept: tuple[str, ...] = ()
     lighter: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     grace_s: float = 0.0

@@ -1,0 +1,137 @@
+"""What a pipeline's run comes to: figures, the record, a timeline."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgekit.app.camera_inputs import Inputs
+from edgekit.app.camera_progress import Seen
+from edgekit.app.camera_subject import CameraSubject
+from edgekit.core.camera import CameraFigures, PipelineSpec
+from edgekit.core.power import PowerRecord
+
+if TYPE_CHECKING:
+    from edgekit.camera.record import CameraRecord
+    from edgekit.device import RunResult
+
+TRACE_NAME: Final = "trace.perfetto-trace"
+_RESULT: Final = "report.json"
+
+
+@dataclass(frozen=True)
+class CameraOutcome:
+    """One run of a pipeline.
+
+    Attributes:
+        bundles: identity and engine with precision of each, the first choice first.
+        source: what it told of itself.
+        figures: without times where the device is emulated.
+        folder: on the host, with the record and all that came home.
+        trace: the timeline; ``None``: Perfetto's package is not here.
+        answers: where a sink's file was brought to; ``None``: it writes none here.
+        stopped: whether it was ended before its time.
+        broken: why the pipeline itself ended before its time; empty where it did not.
+        watts: mean; ``None`` where there is no sensor, or the device is emulated.
+    """
+
+    device: str
+    model: str
+    bundles: tuple[tuple[str, str], ...]
+    emulated: bool
+    spec: PipelineSpec
+    source: Mapping[str, Any]
+    figures: CameraFigures
+    folder: Path
+    trace: Path | None
+    answers: Path | None
+    stopped: bool
+    broken: str
+    watts: float | None
+    hottest_c: float | None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The outcome under the names that scripts rely on."""
+        return {
+            **asdict(self),
+            "bundles": [{"bundle": each, "runs": runs} for each, runs in self.bundles],
+            "spec": self.spec.as_json(),
+            "source": dict(self.source),
+            "figures": self.figures.as_json(),
+            "folder": str(self.folder),
+            "trace": str(self.trace) if self.trace else None,
+            "answers": str(self.answers) if self.answers else None,
+        }
+
+
+def can_trace() -> bool:
+    """Tell whether timelines can be drawn here."""
+    return find_spec("perfetto") is not None
+
+
+def outcome_of(
+    subject: CameraSubject,
+    inputs: Inputs,
+    result: "RunResult",
+    trace: Path | None,
+    seen: Seen,
+) -> CameraOutcome:
+    """Read a run's record, work out its figures, and draw its timeline.
+
+    Args:
+        subject: what ran.
+        inputs: the pipeline, as it ran.
+        result: what came home.
+        trace: where the timeline goes; ``None``: beside the record, if one can be drawn.
+        seen: what the device said of itself meanwhile.
+
+    Raises:
+        RunnerError: the record cannot be read.
+        UsageError: the timeline cannot be written.
+    """
+    from edgekit.camera.figures import figures
+    from edgekit.camera.record import read_record
+
+    assert result.camera is not None  # noqa: S101 - a run of this kind has one
+    folder, emulated = result.camera, subject.device.facts.emulated
+    record = read_record(folder)
+    told = json.loads((folder / "camera.json").read_text(encoding="utf-8"))
+    found = figures(record, inputs.spec)
+    outcome = CameraOutcome(
+        device=subject.name,
+        model=subject.model,
+        bundles=tuple(zip(subject.bundles, subject.labels, strict=True)),
+        emulated=emulated,
+        spec=inputs.spec,
+        source=told["source"],
+        figures=found.untimed() if emulated else found,
+        folder=folder,
+        trace=_drawn(record, result, trace or folder / TRACE_NAME) if can_trace() else None,
+        answers=_brought_home(folder, inputs),
+        stopped=result.cancelled,
+        broken=str(told.get("broken") or ""),
+        watts=None if emulated else seen.mean_watts,
+        hottest_c=seen.hottest_c,
+    )
+    text = json.dumps(outcome.as_json(), indent=1)
+    (folder / _RESULT).write_text(text + "\n", encoding="utf-8")
+    return outcome
+
+
+def _drawn(record: "CameraRecord", result: "RunResult", path: Path) -> Path:
+    from edgekit.camera.trace import write_trace
+
+    power = PowerRecord.from_json(result.power) if result.power is not None else None
+    write_trace(record, path, power=power, health=result.health)
+    return path
+
+
+def _brought_home(folder: Path, inputs: Inputs) -> Path | None:
+    if inputs.kept is None or not (folder / inputs.kept[0]).exists():
+        return None
+    name, home = inputs.kept
+    shutil.move(folder / name, home)
+    return home

@@ -1,0 +1,261 @@
+"""Pipelines on this machine, through the real agent and the real runner, from drawn frames."""
+
+import json
+import threading
+from contextlib import contextmanager
+from urllib.request import urlopen
+
+import pytest
+from camera_bundles import SESSION, camera_bundle
+
+from edgekit.app import camera
+from edgekit.app.camera_options import CameraOptions
+from edgekit.app.camera_progress import STEP, board_watts
+from edgekit.app.options import DeployOptions
+from edgekit.core.camera import PipelineSpec, QueueSpec, SinkSpec, SourceSpec
+from edgekit.core.errors import DeviceError, RunnerError, UsageError
+from edgekit.core.events import Note, StepFinished, StepProgress
+from edgekit.device import LocalAddress, connect
+
+LOCAL = DeployOptions(model="", device="local")
+DRAWN = SourceSpec("drawn", "", 64, 48)
+BLOCK = QueueSpec(2, "block")
+
+
+@pytest.fixture
+def activated(tmp_path, monkeypatch):
+    """Return what makes a bundle the active one of a device of this test's own."""
+    root = tmp_path / "device"
+    monkeypatch.setenv("EDGEKIT_DEVICE_ROOT", str(root))
+    monkeypatch.setenv("EDGEKIT_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+    def activate(**changes):
+        bundle = camera_bundle(tmp_path / "made", **changes)
+        with connect(LocalAddress(root=root)) as device:
+            device.push(bundle.content)
+            device.install(bundle)
+            device.activate(bundle.identity)
+        return bundle
+
+    return activate
+
+
+def stop_after(seconds_told, events):
+    """Return who stops a run after so many of its seconds, and who hears its events."""
+    stop = threading.Event()
+
+    def emit(event):
+        events.append(event)
+        told = [each for each in events if isinstance(each, StepProgress) and each.step == STEP]
+        if len(told) >= seconds_told:
+            stop.set()
+
+    @contextmanager
+    def stopping():
+        yield stop
+
+    return stopping, emit
+
+
+def test_profile_accounts_for_every_frame_and_keeps_the_record(activated, tmp_path):
+    bundle = activated()
+    asked = CameraOptions(source=DRAWN, frames=200, queue=BLOCK)
+    outcome = camera.profile(LOCAL, asked)
+    assert (outcome.device, outcome.model) == ("local", "tiny")
+    assert outcome.bundles == ((bundle.identity, "ncnn fp32"),)
+    assert outcome.figures.captured == outcome.figures.delivered == 200
+    assert outcome.source["card"] == "drawn frames"
+    assert (outcome.stopped, outcome.broken, outcome.answers) == (False, "", None)
+    assert outcome.folder.parent == tmp_path / "runs"
+    files = {path.name for path in outcome.folder.iterdir()}
+    assert {"asked.json", "camera.json", "frames.npy", "health.json", "report.json"} <= files
+    told = json.loads((outcome.folder / "report.json").read_text())
+    assert told["figures"]["delivered"] == 200
+    assert json.loads((outcome.folder / "asked.json").read_text())["pipeline"]["frames"] == 200
+    outcome_again = PipelineSpec(DRAWN, queue=BLOCK, seconds=0.0, frames=200)
+    assert outcome.spec == outcome_again
+
+
+def test_stopped_profile_tells_what_was_seen_until_then(activated):
+    activated(nap_s=0.01)
+    events = []
+    stopping, emit = stop_after(2, events)
+    asked = CameraOptions(source=DRAWN, seconds=600.0, queue=BLOCK)
+    outcome = camera.profile(LOCAL, asked, stopping=stopping, emit=emit)
+    assert outcome.stopped
+    assert outcome.figures.delivered == outcome.figures.captured > 0
+    seconds = [each for each in events if isinstance(each, StepProgress) and each.step == STEP]
+    assert seconds[0].unit.startswith("frames, ")
+    assert "fps" in seconds[0].unit
+    assert [each.ok for each in events if isinstance(each, StepFinished)][-1]
+
+
+def test_profile_that_is_stopped_before_it_began_is_interrupted(activated):
+    activated()
+    stop = threading.Event()
+    stop.set()
+
+    @contextmanager
+    def stopping():
+        yield stop
+
+    with pytest.raises(KeyboardInterrupt):
+        camera.profile(LOCAL, CameraOptions(source=DRAWN, seconds=600.0), stopping=stopping)
+
+
+def test_pipeline_that_breaks_tells_why_and_keeps_its_record(activated):
+    activated(fail_at=20)
+    asked = CameraOptions(source=DRAWN, frames=100, queue=BLOCK)
+    outcome = camera.profile(LOCAL, asked)
+    assert "out of luck" in outcome.broken
+    figures = outcome.figures
+    assert figures.captured == figures.delivered + sum(count for *_, count in figures.dropped)
+    assert figures.delivered < 100
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (SourceSpec("v4l2", "/dev/video97"), "there is no camera /dev/video97"),
+        (SourceSpec("drawn", "", 64, 48, "ABCD"), "ABCD cannot be drawn"),
+    ],
+)
+def test_source_that_refuses_is_told_in_its_words(activated, source, words):
+    activated()
+    with pytest.raises(DeviceError, match=words) as caught:
+        camera.profile(LOCAL, CameraOptions(source=source, seconds=1.0))
+    assert "\n" not in caught.value.message
+    assert not isinstance(caught.value, RunnerError)
+
+
+def test_engine_that_fails_to_load_stays_the_runners_fault(activated):
+    activated(session=SESSION.replace("self.nap_s, self.fail_at, self.calls =", "raise OSError('no engine here'); "))
+    with pytest.raises(RunnerError, match="loading the ncnn fp32 model failed.*no engine here"):
+        camera.profile(LOCAL, CameraOptions(source=DRAWN, seconds=1.0))
+
+
+def test_runner_of_an_edgekit_without_pipelines_says_so(activated):
+    old = "import sys; sys.stderr.write('the job names no frames\\n'); sys.exit(1)"
+    activated(session=old)
+    with pytest.raises(RunnerError, match="had no pipelines") as caught:
+        camera.profile(LOCAL, CameraOptions(source=DRAWN, seconds=1.0))
+    assert "deploy" in caught.value.hint
+
+
+def test_nothing_active_and_no_model_says_what_to_do(activated):
+    with pytest.raises(DeviceError, match="nothing is active on local") as caught:
+        camera.profile(LOCAL, CameraOptions(source=DRAWN))
+    assert "edgekit camera profile MODEL" in caught.value.hint
+
+
+def test_what_cannot_be_meant_is_told_before_a_device_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    nowhere = DeployOptions(model="", device="edge@nowhere.invalid")
+    with pytest.raises(UsageError, match="there is no video"):
+        camera.profile(nowhere, CameraOptions(source=SourceSpec("video", "clip.mp4")))
+    relative = CameraOptions(source=DRAWN, sink=SinkSpec("images", "pictures"))
+    with pytest.raises(UsageError, match="cannot be brought home"):
+        camera.profile(nowhere, relative)
+
+
+def test_models_that_take_tensors_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "mine.onnx").write_bytes(b"not looked at")
+    where = DeployOptions(model=str(tmp_path / "mine.onnx"), device="local")
+    with pytest.raises(UsageError, match="takes tensors, not pictures"):
+        camera.profile(where, CameraOptions(source=DRAWN))
+
+
+def test_images_of_this_host_are_read_in_their_order(activated, tmp_path):
+    import numpy as np
+
+    activated()
+    (tmp_path / "images").mkdir()
+    for number in range(7):
+        np.save(tmp_path / "images" / f"{number}.npy", np.full((48, 64, 3), number, np.uint8))
+    asked = CameraOptions(source=SourceSpec("folder", "images"), seconds=0.0, queue=BLOCK)
+    outcome = camera.profile(LOCAL, asked)
+    assert (outcome.figures.captured, outcome.figures.delivered) == (7, 7)
+
+
+def test_watched_pipeline_is_on_the_page_while_it_runs(activated):
+    activated(nap_s=0.01)
+    seen, events = {}, []
+    stopping, emit = stop_after(3, events)
+
+    def opened(url):
+        seen["page"] = urlopen(url, timeout=30).read()
+        seen["url"] = url
+
+    asked = CameraOptions(source=DRAWN, fps=20.0)
+    outcome = camera.watch(LOCAL, asked, opened=opened, stopping=stopping, emit=emit)
+    assert b"<html" in seen["page"]
+    assert outcome.stopped
+    assert outcome.spec.seconds == 0
+    assert outcome.spec.preview is not None
+    with pytest.raises(OSError, match=r"refused|reset"):
+        urlopen(seen["url"], timeout=30)
+
+
+def test_emulated_device_claims_no_times(activated, monkeypatch):
+    from edgekit.core.target import DeviceFacts
+
+    activated()
+    real = DeviceFacts.__init__
+
+    def emulated(self, **known):
+        real(self, **{**known, "emulated": True})
+
+    monkeypatch.setattr(DeviceFacts, "__init__", emulated)
+    events = []
+    asked = CameraOptions(source=DRAWN, frames=50, queue=BLOCK)
+    outcome = camera.profile(LOCAL, asked, emit=events.append)
+    assert outcome.emulated
+    assert outcome.figures.delivered == 50
+    assert outcome.figures.delivered_fps is None
+    assert outcome.figures.latency is None
+    assert not [each for each in events if isinstance(each, StepProgress) and "fps" in each.unit]
+
+
+@pytest.mark.parametrize(
+    ("rails", "watts"),
+    [
+        ([], None),
+        ([{"label": "VDD_IN", "scope": "board", "within": None, "mw": 5000},
+          {"label": "CPU", "scope": "rail", "within": "VDD_IN", "mw": 2000}], 5.0),
+        ([{"label": "plug", "scope": "wall", "within": None, "mw": 7000},
+          {"label": "CPU", "scope": "rail", "within": None, "mw": 2000}], 7.0),
+        ([{"label": "CPU", "scope": "rail", "within": None, "mw": 2000},
+          {"label": "GPU", "scope": "rail", "within": None, "mw": 1500},
+          {"label": "core0", "scope": "rail", "within": "CPU", "mw": 900}], 3.5),
+    ],
+)  # fmt: skip
+def test_watts_are_the_boards_where_it_has_a_sensor_of_all(rails, watts):
+    assert board_watts(rails) == watts
+
+
+def test_source_that_goes_and_comes_back_is_told_once_each(activated):
+    from edgekit.app.camera_progress import Progress
+
+    notes = []
+
+    class Subject:
+        labels = ("ncnn fp32", "ncnn int8")
+
+        class device:  # noqa: N801 - stands for an attribute
+            class facts:  # noqa: N801
+                emulated = False
+
+    progress = Progress(notes.append, Subject)
+    second = {
+        "event": "camera", "phase": "second", "delivered": 5, "lost": 1, "fps": 4.0,
+        "latency_ms": None, "dropped": {"decode": {"latest": 3}}, "bundle": 0, "away": "",
+    }  # fmt: skip
+    for change in ({}, {"away": "unplugged"}, {"away": "unplugged"}, {}, {"bundle": 1}):
+        progress.hear({**second, **change})
+    assert [note.text for note in notes if isinstance(note, Note)] == [
+        "the source is gone: unplugged; waiting for it", "the source is back", "now with ncnn int8",
+    ]  # fmt: skip
+    assert notes[0].unit == "frames, 4.0 fps, 3 dropped, 1 lost"
