@@ -20,7 +20,15 @@ from edgekit.app.options import DeployOptions
 from edgekit.catalog.recipes import load_recipe
 from edgekit.catalog.settings import settings
 from edgekit.core.camera import PipelineSpec, PreviewSpec
-from edgekit.core.errors import CatalogError, DeviceError, RunnerError, UnknownNameError, UsageError
+from edgekit.core.errors import (
+    CatalogError,
+    ConnectionLostError,
+    DeviceError,
+    EdgekitError,
+    RunnerError,
+    UnknownNameError,
+    UsageError,
+)
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 
 if TYPE_CHECKING:
@@ -117,7 +125,12 @@ def watch(
         with page:
             opened(page.url)
             progress = Progress(emit, subject, page.take)
-            return _ran(plan, where, endless, stopping, progress)
+            try:
+                return _ran(plan, where, endless, stopping, progress)
+            except EdgekitError as error:
+                gone = isinstance(error, ConnectionLostError)
+                page.take({"phase": "gone" if gone else "ended", "why": error.message})
+                raise
 
 
 def _planned(

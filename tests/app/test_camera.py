@@ -131,8 +131,12 @@ def test_source_that_refuses_is_told_in_its_words(activated, source, words):
 
 
 def test_engine_that_fails_to_load_stays_the_runners_fault(activated):
-    activated(session=SESSION.replace("self.nap_s, self.fail_at, self.calls =", "raise OSError('no engine here'); "))
-    with pytest.raises(RunnerError, match="loading the ncnn fp32 model failed.*no engine here"):
+    activated(
+        session=SESSION.replace(
+            "self.nap_s, self.fail_at, self.calls =", "raise OSError('no engine here'); "
+        )
+    )
+    with pytest.raises(RunnerError, match=r"loading the ncnn fp32 model failed.*no engine"):
         camera.profile(LOCAL, CameraOptions(source=DRAWN, seconds=1.0))
 
 
