@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import platform
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -67,3 +68,18 @@ def camera_bundle(
         job_json=json.dumps(JOB),
         knobs=(("fail_at", fail_at), ("nap_s", nap_s), ("threads", 1)),
     )
+
+
+def runner_in(root: Path) -> int:
+    """Find the process that runs a job below a device's folder."""
+    for stat in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = stat.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(
+            re.fullmatch(rf"{re.escape(str(root))}/.*job\.json", word.decode("utf-8", "replace"))
+            for word in words
+        ):
+            return int(stat.parent.name)
+    raise AssertionError(f"nothing runs below {root}")

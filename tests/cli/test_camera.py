@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from camera_bundles import camera_bundle
+from camera_bundles import camera_bundle, runner_in
 
 from edgekit.cli.main import run
 from edgekit.device import LocalAddress, connect
@@ -153,7 +153,7 @@ def test_interrupted_twice_gives_up(active, tmp_path):
     for line in process.stdout:
         if '"step_progress"' in line and '"camera"' in line:
             # Stopped, the runner cannot end by itself.
-            _stop_runner(tmp_path / "device")
+            os.kill(runner_in(tmp_path / "device"), signal.SIGSTOP)
             process.send_signal(signal.SIGINT)
             break
     said = process.stderr.readline() + process.stderr.readline()
@@ -161,18 +161,6 @@ def test_interrupted_twice_gives_up(active, tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-
-
-def _stop_runner(root: Path) -> None:
-    for stat in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = stat.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(word.startswith(os.fsencode(root / "jobs")) for word in words):
-            os.kill(int(stat.parent.name), signal.SIGSTOP)
-            return
-    raise AssertionError("no runner runs")
 
 
 def test_watch_prints_its_address_and_opens_no_browser(active):
