@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgekit.device import RunResult
 
 TRACE_NAME: Final = "trace.perfetto-trace"
+_NS: Final = 1e9
 _RESULT: Final = "report.json"
 
 
@@ -35,6 +36,7 @@ class CameraOutcome:
         answers: where a sink's file was brought to; ``None``: it writes none here.
         stopped: whether it was ended before its time.
         broken: why the pipeline itself ended before its time; empty where it did not.
+        switches: seconds after the beginning, what ran from then on, and why.
         watts: mean; ``None`` where there is no sensor, or the device is emulated.
     """
 
@@ -50,6 +52,7 @@ class CameraOutcome:
     answers: Path | None
     stopped: bool
     broken: str
+    switches: tuple[tuple[float, str, str], ...]
     watts: float | None
     hottest_c: float | None
 
@@ -113,6 +116,10 @@ def outcome_of(
         answers=_brought_home(folder, inputs),
         stopped=result.cancelled,
         broken=str(told.get("broken") or ""),
+        switches=tuple(
+            ((each.at_ns - record.span_ns[0]) / _NS, subject.labels[each.to_bundle], each.why)
+            for each in record.switches
+        ),
         watts=None if emulated else seen.mean_watts,
         hottest_c=seen.hottest_c,
     )

@@ -18,6 +18,7 @@ def outcome_shown(outcome: "CameraOutcome") -> "Sequence[Table | str]":
     if outcome.figures.what_if:
         shown += [what_if_table(outcome.figures), ""]
     shown += figure_lines(outcome.figures)
+    shown += [f"after {at_s:.1f} s: {runs} ({why})" for at_s, runs, why in outcome.switches]
     if outcome.watts is not None:
         shown.append(f"power: {outcome.watts:.2f} W, mean over the run")
     if outcome.hottest_c is not None and not outcome.emulated:
