@@ -20,6 +20,7 @@ from edgekit.app.options import DeployOptions
 from edgekit.catalog.recipes import load_recipe
 from edgekit.catalog.settings import settings
 from edgekit.core.camera import PipelineSpec, PreviewSpec
+from edgekit.core.camera_grammar import without_password
 from edgekit.core.errors import (
     CatalogError,
     ConnectionLostError,
@@ -41,8 +42,8 @@ Stopping = Callable[[], AbstractContextManager[threading.Event]]
 _SLACK_S: Final = 900.0  # until a model is loaded on a slow board
 _ENDLESS_S: Final = 366 * 24 * 3600.0
 _GRACE_S: Final = 60.0
-# One line without a traceback: the source, or what was asked of it.
-_REFUSED: Final = re.compile(r"the runner failed with status 1:\n([^\n]+)")
+# The runner says in its last line what it cannot go on with; libraries talk before.
+_REFUSED: Final = re.compile(r"the runner failed with status 1:\n(?:.*\n)*?([^\n]+)")
 _NOT_OF_THE_SOURCE: Final = ("loading the ", "the runner failed: ", "inference ")
 _PERFETTO: Final = "pip install 'edgekit[camera]'"
 _OLD_RUNNER: Final = "the job names no frames"
@@ -190,7 +191,8 @@ def _ran(
     folder = settings().runs_dir / new_run_id(subject.model, subject.target)
     folder.mkdir(parents=True, exist_ok=True)
     asked = {**where.as_json(), "camera": _plain(options), "pipeline": plan.inputs.spec.as_json()}
-    (folder / "asked.json").write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    text = without_password(json.dumps(asked, indent=1))
+    (folder / "asked.json").write_text(text + "\n", encoding="utf-8")
     progress.emit(StepStarted(STEP, _title(subject, plan.inputs.spec)))
     try:
         result = _run(plan, options, folder, stopping, progress)
@@ -253,7 +255,7 @@ def _in_words(
 
 
 def _title(subject: CameraSubject, spec: PipelineSpec) -> str:
-    source = spec.source.name or spec.source.kind
+    source = without_password(spec.source.name or spec.source.kind)
     return f"{source} through {subject.model} on {subject.labels[0]}"
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.app.camera_inputs import Inputs
 from edgekit.app.camera_progress import Seen
 from edgekit.app.camera_subject import CameraSubject
-from edgekit.core.camera import CameraFigures, PipelineSpec
+from edgekit.core.camera import CameraFigures, PipelineSpec, SourceSpec
+from edgekit.core.camera_grammar import without_password
 from edgekit.core.power import PowerRecord
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def outcome_of(
         model=subject.model,
         bundles=tuple(zip(subject.bundles, subject.labels, strict=True)),
         emulated=emulated,
-        spec=inputs.spec,
+        spec=replace(inputs.spec, source=_shown(inputs.spec.source)),
         source=told["source"],
         figures=found.untimed() if emulated else found,
         folder=folder,
@@ -126,6 +127,10 @@ def outcome_of(
     text = json.dumps(outcome.as_json(), indent=1)
     (folder / _RESULT).write_text(text + "\n", encoding="utf-8")
     return outcome
+
+
+def _shown(source: SourceSpec) -> SourceSpec:
+    return replace(source, name=without_password(source.name))
 
 
 def _drawn(record: "CameraRecord", result: "RunResult", path: Path) -> Path:

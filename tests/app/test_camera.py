@@ -130,6 +130,17 @@ def test_source_that_refuses_is_told_in_its_words(activated, source, words):
     assert not isinstance(caught.value, RunnerError)
 
 
+def test_password_of_a_stream_is_shown_and_kept_nowhere(activated, tmp_path):
+    activated()
+    events = []
+    source = SourceSpec("rtsp", "rtsp://user:secret@127.0.0.1:9/none")
+    with pytest.raises(DeviceError) as caught:
+        camera.profile(LOCAL, CameraOptions(source=source, seconds=1.0), emit=events.append)
+    [asked] = (tmp_path / "runs").glob("*/asked.json")
+    assert "user:***@127.0.0.1" in asked.read_text()
+    assert "secret" not in f"{asked.read_text()} {events} {caught.value.message}"
+
+
 def test_engine_that_fails_to_load_stays_the_runners_fault(activated):
     activated(
         session=SESSION.replace(

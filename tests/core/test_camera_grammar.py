@@ -131,3 +131,17 @@ def test_size_of_frames_is_width_by_height():
     for wrong in ("1280", "1280x", "x720", "0x0", "1280x720x3", "-1x2", "123456x1"):
         with pytest.raises(UsageError, match="no size of frames"):
             grammar.parse_frame_size(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://user:word@cam/1", "rtsp://user:***@cam/1"),
+        ("rtsp://user@cam/1", "rtsp://user@cam/1"),
+        ("rtsp://cam:8554/a@b", "rtsp://cam:8554/a@b"),
+        ('{"name": "rtspsrc location=rtsp://u:w@cam ! decodebin"}',
+         '{"name": "rtspsrc location=rtsp://u:***@cam ! decodebin"}'),
+    ],
+)  # fmt: skip
+def test_passwords_are_left_out_of_what_is_shown(text, shown):
+    assert grammar.without_password(text) == shown
