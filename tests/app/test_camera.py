@@ -234,6 +234,24 @@ def test_emulated_device_claims_no_times(activated, monkeypatch):
     assert not [each for each in events if isinstance(each, StepProgress) and "fps" in each.unit]
 
 
+def test_power_and_heat_are_told_each_second_and_kept(activated, tmp_path, monkeypatch):
+    chip = tmp_path / "sys/class/hwmon/hwmon3"
+    (chip / "device").mkdir(parents=True)
+    (chip / "name").write_text("ina226\n")
+    (chip / "power1_input").write_text("2500000\n")
+    zone = tmp_path / "sys/class/thermal/thermal_zone0"
+    zone.mkdir(parents=True)
+    (zone / "type").write_text("soc-thermal\n")
+    (zone / "temp").write_text("61000\n")
+    monkeypatch.setenv("EDGEKIT_DEVICE_SYS", str(tmp_path / "sys"))
+    activated(nap_s=0.01)
+    outcome = camera.profile(LOCAL, CameraOptions(source=DRAWN, seconds=3.0, power_hz=50.0))
+    assert outcome.watts == 2.5
+    assert outcome.hottest_c == 61
+    power = json.loads((outcome.folder / "power.json").read_text())
+    assert set(power["series"][0]["values"]) == {2500000}
+
+
 @pytest.mark.parametrize(
     ("rails", "watts"),
     [
