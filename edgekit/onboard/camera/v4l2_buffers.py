@@ -56,6 +56,9 @@ class Buffers:
         self._closed = False
         self._change = threading.Condition()
 
+    def __len__(self) -> int:
+        return len(self._mapped)
+
     def map_all(self, fd: int, count: int) -> int:
         """Map the buffers that the device was asked for, and hand them to the driver.
 

@@ -62,6 +62,7 @@ class DrawnSource(Source):
             "height": self._height,
             "fps": self._fps,
             "timestamps": "capture",
+            "buffers": _BUFFERS if self._fps else 0,
             "offered": ["%s of any size and rate" % name for name in FORMATS],
         }
         self._filled.clear()

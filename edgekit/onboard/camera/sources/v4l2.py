@@ -118,6 +118,7 @@ class V4l2Source(Source):
             "height": picture.height,
             "fps": fps,
             "timestamps": "capture" if self._stamped else "arrival",
+            "buffers": len(device.buffers),
             "offered": offered(device),
         }
         if self._stamped:
