@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from edgekit.app.arena import Arena
 from edgekit.app.camera_opencv import Interpreter
@@ -12,11 +12,14 @@ from edgekit.app.models import resolve_recipe
 from edgekit.app.options import DeployOptions
 from edgekit.app.settle import settle_int8
 from edgekit.app.start import Start, finished, line_up
+from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError, EngineError, UsageError
 from edgekit.core.events import EventSink, Note
-from edgekit.core.knobs import Knobs
-from edgekit.core.names import Precision
+from edgekit.core.knobs import Knobs, turned
+from edgekit.core.names import EngineName, Precision
 from edgekit.core.recipe import Recipe
+from edgekit.core.target import DeviceFacts
+from edgekit.engines import load_engine
 
 if TYPE_CHECKING:
     from edgekit.core.bundle import Bundle
@@ -34,7 +37,8 @@ class CameraSubject:
         name: what the user calls the device.
         bundles: identities, the first choice first, then lighter ones.
         labels: engine and precision of each.
-        knobs: of the first.
+        knobs: of the first, so that its waiting threads leave the cores to the other stages.
+        lane: of the first, where it was built here.
     """
 
     name: str
@@ -46,6 +50,7 @@ class CameraSubject:
     classes: tuple[str, ...]
     interpreter: Interpreter
     knobs: Knobs = ()
+    lane: Lane | None = None
 
 
 def camera_subject(
@@ -54,6 +59,7 @@ def camera_subject(
     lighter: Precision | None,
     stack: ExitStack,
     *,
+    build: bool = False,
     emit: EventSink,
 ) -> CameraSubject:
     """Return what is active on the device if it is what was asked for, else build and send it.
@@ -63,6 +69,7 @@ def camera_subject(
         recipe: of the model that was named; ``None`` for whatever is active.
         lighter: precision of a second bundle that may take over.
         stack: keeps the device open.
+        build: whether what is active will not do.
         emit: told of the steps.
 
     Raises:
@@ -70,7 +77,7 @@ def camera_subject(
         EngineError: nothing can be built.
     """
     located = locate(where.device, where.target)
-    if recipe is None or _plain(where, lighter):
+    if recipe is None or (_plain(where, lighter) and not build):
         opened = ExitStack()
         with opened:
             found = _active(located, where, recipe, opened, emit)
@@ -130,7 +137,7 @@ def _active(
         labels=(_label(active),),
         classes=active.classes,
         interpreter=Interpreter(active.python, active.wheels),
-        knobs=active.knobs,
+        knobs=beside_others(active, device.facts),
     )
 
 
@@ -159,8 +166,23 @@ def _built(
         labels=tuple(map(_label, bundles)),
         classes=start.arena.model.classes,
         interpreter=_interpreter(bundles[0]),
-        knobs=bundles[0].knobs,
+        knobs=beside_others(bundles[0], start.arena.device.facts),
+        lane=first,
     )
+
+
+def beside_others(bundle: "Bundle | InstalledBundle", facts: DeviceFacts) -> Knobs:
+    """Return a bundle's knobs, turned so that waiting threads do not spin on others' cores.
+
+    A race chooses by speed alone, with nothing beside the engine.
+    """
+    engine = load_engine(cast("EngineName", bundle.engine))
+    precision = cast("Precision", bundle.precision)
+    knobs = bundle.knobs
+    for knob in engine.knobs(precision, load_target(bundle.target), facts):
+        if knob.shared is not None:
+            knobs = turned(knobs, knob.name, knob.shared)
+    return knobs
 
 
 def _first_lane(start: Start, precision: Precision, emit: EventSink) -> Lane:

@@ -13,10 +13,16 @@ AFFINITY: Final = "affinity"
 
 @dataclass(frozen=True)
 class Knob:
-    """A name, and the values worth trying; the first is what happens when nobody turns it."""
+    """A name, and the values worth trying; the first is what happens when nobody turns it.
+
+    Attributes:
+        shared: the value for a process whose other threads want the cores too, such as a camera's
+            pipeline; ``None`` where that makes no difference.
+    """
 
     name: str
     values: tuple[KnobValue, ...]
+    shared: KnobValue | None = None
 
 
 def turned(knobs: Knobs, name: str, value: KnobValue) -> Knobs:

@@ -186,6 +186,7 @@ def test_knobs_are_unlike_and_give_a_choice(name, facts, home):
         assert "threads" not in {knob.name for knob in knobs}
         for knob in knobs:
             assert len(set(knob.values)) == len(knob.values) >= 2, knob.name
+            assert knob.shared is None or knob.shared in knob.values, knob.name
 
 
 @pytest.mark.parametrize(("name", "precision", "_method"), CANDIDATES)

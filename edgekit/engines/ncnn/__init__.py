@@ -64,7 +64,7 @@ class Ncnn:
 
     def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
         """Offer what ``runner.Session`` knows; the GPU where the board has one with Vulkan."""
-        knobs = [Knob("spin_count", (1000, 0)), Knob("winograd", ("on", "off"))]
+        knobs = [Knob("spin_count", (1000, 0), shared=0), Knob("winograd", ("on", "off"))]
         if precision == "int8":
             if "asimdhp" in facts.cpu_features:
                 knobs.append(Knob("half", ("off", "on")))

@@ -66,7 +66,7 @@ class OnnxRuntime:
     def knobs(self, precision: Precision, target: Target, facts: DeviceFacts) -> tuple[Knob, ...]:
         """Whether waiting threads spin, or sleep and leave the cores to their neighbours."""
         del precision, target, facts
-        return (Knob("spinning", (1, 0)),)
+        return (Knob("spinning", (1, 0), shared=0),)
 
     def build_settings(self, model: Model, precision: Precision, target: Target) -> str:
         """Choose the sign of int8 activations by the processor; nothing else decides.
