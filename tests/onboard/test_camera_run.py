@@ -8,8 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+
+from edgekit.onboard.camera.pixels import to_rgb
+from edgekit.onboard.camera.sources import make_source
 
 SIZE = [48, 64]
 DRAWN = {"kind": "drawn", "name": "", "width": 320, "height": 240, "format": "YUYV", "fps": 0}
@@ -30,10 +34,12 @@ RUNNER = """
 import sys, time
 import numpy as np
 from edgekit.onboard import harness
+from edgekit.onboard.camera.sources.drawn import number_of
 
 class Session:
     def __init__(self, folder, job, precision, knobs):
         self.nap_s = knobs.get("nap_s", 0)
+        self.reads_numbers = knobs.get("reads_numbers", 0)
         self.fail_at, self.calls = knobs.get("fail_at", 0), 0
 
     def run(self, inputs):
@@ -41,7 +47,10 @@ class Session:
         if self.calls == self.fail_at:
             raise RuntimeError("out of luck")
         time.sleep(self.nap_s)
-        return {"y": inputs["images"].mean(axis=(2, 3))}
+        if not self.reads_numbers:
+            return {"y": inputs["images"].mean(axis=(2, 3))}
+        rgb = np.rint(inputs["images"][0].transpose(1, 2, 0) * 255).astype(np.uint8)
+        return {"y": np.array([[number_of(rgb), -1, -1]], np.float32)}
 
     def versions(self):
         return {"session": "1"}
@@ -51,15 +60,15 @@ sys.exit(harness.main(Session, sys.argv[1:]))
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def job(folder, *, pipeline=None, **changes):
+def job(folder, *, pipeline=None, size=SIZE, **changes):
     """Write a job; return its path."""
-    images = {"name": "images", "dtype": "float32", "shape": [1, 3, *SIZE]}
+    images = {"name": "images", "dtype": "float32", "shape": [1, 3, *size]}
     table = {
         "folder": str(folder),
         "job": {
             "inputs": [images],
             "outputs": [{"name": "y", "dtype": "float32", "shape": [1, 3]}],
-            "preprocess": {"name": "resize", "parameters": {"size": SIZE}},
+            "preprocess": {"name": "resize", "parameters": {"size": size}},
             "postprocess": {"name": "classify", "parameters": {"top_k": 1}},
         },
         "engine": "test",
@@ -208,6 +217,54 @@ def test_sink_that_cannot_go_on_ends_it_with_its_record(tmp_path):
     _, record, _ = run(tmp_path, pipeline={"sink": {"kind": "lines", "path": "/dev/full"}})
     assert "sink" in record["broken"]
     assert record["counts"]["dropped"]["sink"]
+
+
+def numbered_video(path, count):
+    """Write a video whose frames hold their numbers in their pixels."""
+    source = make_source({**DRAWN, "format": "RGB3"})
+    source.open()
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (320, 240))
+    for _number in range(count):
+        captured = source.read(1)
+        writer.write(np.ascontiguousarray(to_rgb(captured)[..., ::-1]))
+        captured.release()
+    writer.release()
+    source.close()
+
+
+@pytest.mark.parametrize(("policy", "nap_s"), [("block", 0.001), ("latest", 0.01)])
+def test_frames_of_a_numbered_video_come_in_order_and_are_those_that_are_told(
+    tmp_path, policy, nap_s
+):
+    video = tmp_path / "numbered.avi"
+    numbered_video(video, 200)
+    _, record, at = run(
+        tmp_path,
+        pipeline={
+            "source": {**DRAWN, "kind": "video", "name": str(video), "width": 0, "height": 0}
+            | {"format": ""},
+            "queue": {"depth": 2, "policy": policy},
+            "sink": {"kind": "lines", "path": str(tmp_path / "answers.jsonl")},
+            "frames": 0,
+        },
+        knobs={"nap_s": nap_s, "reads_numbers": 1},
+        size=[240, 320],
+    )
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    # What the pixels say is what the line counted, whatever was dropped before.
+    assert [line["answers"][0][1] for line in lines] == [line["number"] for line in lines]
+    numbers = [line["number"] for line in lines]
+    assert numbers == sorted(set(numbers))
+    delivered = at["end"] == record["ends"].index("delivered")
+    by_number = np.argsort(at["number"][delivered])
+    assert numbers == at["number"][delivered][by_number].tolist()
+    stamps = [line["captured_ns"] for line in lines]
+    assert stamps == at["captured_ns"][delivered][by_number].tolist()
+    assert record["counts"]["captured"] == 200
+    if policy == "block":
+        assert numbers == list(range(200))
+    else:
+        assert len(numbers) < 200
 
 
 def test_job_that_cannot_be_meant_ends_in_words(tmp_path):
