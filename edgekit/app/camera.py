@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.app.camera_inputs import Inputs, inputs_of
 from edgekit.app.camera_opencv import lend_opencv
 from edgekit.app.camera_options import CameraOptions, Wanted, wanted_pipeline
-from edgekit.app.camera_outcome import CameraOutcome, can_trace, outcome_of
+from edgekit.app.camera_outcome import CameraOutcome, Timeline, can_trace, outcome_of
 from edgekit.app.camera_progress import STEP, Progress
 from edgekit.app.camera_subject import CameraSubject, camera_subject, recipe_of
 from edgekit.app.devices import locate
@@ -33,6 +33,7 @@ from edgekit.core.errors import (
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 
 if TYPE_CHECKING:
+    from edgekit.core.layers import LayerProfile
     from edgekit.core.recipe import Pipeline, Recipe
     from edgekit.device import RunResult
 
@@ -144,6 +145,8 @@ def _planned(
     from edgekit.device import LocalAddress
 
     recipe = recipe_of(where.model or None)
+    if options.layers and recipe is None:
+        raise UsageError("--layers needs a MODEL: what is active does not know its own layers")
     if not can_trace():
         _without_timeline(options, emit)
     local = isinstance(locate(where.device, where.target).address, LocalAddress)
@@ -152,7 +155,7 @@ def _planned(
         early = wanted_pipeline(options, recipe.pipeline if recipe else None, preview=preview)
         inputs_of(early.spec, local=local)
     lighter = recipe.pipeline.lighter if recipe and recipe.pipeline else None
-    subject = camera_subject(where, recipe, lighter, stack, emit=emit)
+    subject = camera_subject(where, recipe, lighter, stack, build=options.layers, emit=emit)
     wanted = wanted_pipeline(options, _pipeline_of(recipe, subject), preview=preview)
     if wanted.spec.adapt is not None and len(subject.bundles) == 1:
         emit(Note("no lighter bundle takes over: only a MODEL that is named has one built"))
@@ -193,15 +196,30 @@ def _ran(
     asked = {**where.as_json(), "camera": _plain(options), "pipeline": plan.inputs.spec.as_json()}
     text = without_password(json.dumps(asked, indent=1))
     (folder / "asked.json").write_text(text + "\n", encoding="utf-8")
+    # Before the pipeline: beside it their times would be another's.
+    layers = _layers(plan, options, progress.emit)
     progress.emit(StepStarted(STEP, _title(subject, plan.inputs.spec)))
     try:
         result = _run(plan, options, folder, stopping, progress)
-        outcome = outcome_of(subject, plan.inputs, result, options.trace, progress.seen)
+        timeline = Timeline(options.trace, layers)
+        outcome = outcome_of(subject, plan.inputs, result, timeline, progress.seen)
     except BaseException:
         progress.emit(StepFinished(STEP, "failed", ok=False))
         raise
     progress.emit(StepFinished(STEP, f"{outcome.figures.delivered} frames"))
     return outcome
+
+
+def _layers(plan: _Plan, options: CameraOptions, emit: EventSink) -> "LayerProfile | None":
+    from edgekit.app.layers import layers_of
+
+    lane = plan.subject.lane
+    if not options.layers or lane is None:
+        return None
+    found = layers_of(lane)
+    if found is None:
+        emit(Note(f"edgekit does not tell {lane.plan.engine.name}'s layers"))
+    return found
 
 
 def _run(

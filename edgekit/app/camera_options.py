@@ -35,6 +35,7 @@ class CameraOptions:
         memory_mb: what frames on their way may take.
         power_hz: readings of power each second; 0 for none.
         trace: where the timeline is written; ``None``: beside the record.
+        layers: whether the model's layers are profiled before, for the timeline.
     """
 
     source: SourceSpec | None = None
@@ -51,6 +52,7 @@ class CameraOptions:
     memory_mb: int | None = None
     power_hz: float = 10.0
     trace: Path | None = None
+    layers: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edgekit.app.camera_progress import Seen
 from edgekit.app.camera_subject import CameraSubject
 from edgekit.core.camera import CameraFigures, PipelineSpec, SourceSpec
 from edgekit.core.camera_grammar import without_password
+from edgekit.core.layers import LayerProfile
 from edgekit.core.power import PowerRecord
 
 if TYPE_CHECKING:
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 TRACE_NAME: Final = "trace.perfetto-trace"
 _NS: Final = 1e9
 _RESULT: Final = "report.json"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is wanted of a run's timeline.
+
+    Attributes:
+        path: where it goes; ``None``: beside the record, if one can be drawn.
+        layers: of the first bundle, profiled before; ``None``: not known.
+    """
+
+    path: Path | None = None
+    layers: LayerProfile | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ def outcome_of(
     subject: CameraSubject,
     inputs: Inputs,
     result: "RunResult",
-    trace: Path | None,
+    timeline: Timeline,
     seen: Seen,
 ) -> CameraOutcome:
     """Read a run's record, work out its figures, and draw its timeline.
@@ -89,7 +103,7 @@ def outcome_of(
         subject: what ran.
         inputs: the pipeline, as it ran.
         result: what came home.
-        trace: where the timeline goes; ``None``: beside the record, if one can be drawn.
+        timeline: what is wanted of it.
         seen: what the device said of itself meanwhile.
 
     Raises:
@@ -113,7 +127,7 @@ def outcome_of(
         source=told["source"],
         figures=found.untimed() if emulated else found,
         folder=folder,
-        trace=_drawn(record, result, trace or folder / TRACE_NAME) if can_trace() else None,
+        trace=_drawn(record, result, timeline) if can_trace() else None,
         answers=_brought_home(folder, inputs),
         stopped=result.cancelled,
         broken=str(told.get("broken") or ""),
@@ -133,11 +147,13 @@ def _shown(source: SourceSpec) -> SourceSpec:
     return replace(source, name=without_password(source.name))
 
 
-def _drawn(record: "CameraRecord", result: "RunResult", path: Path) -> Path:
+def _drawn(record: "CameraRecord", result: "RunResult", timeline: Timeline) -> Path:
     from edgekit.camera.trace import write_trace
 
+    assert result.camera is not None  # noqa: S101 - as above
+    path = timeline.path or result.camera / TRACE_NAME
     power = PowerRecord.from_json(result.power) if result.power is not None else None
-    write_trace(record, path, power=power, health=result.health)
+    write_trace(record, path, power=power, health=result.health, layers=timeline.layers)
     return path
 
 

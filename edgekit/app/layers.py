@@ -71,6 +71,20 @@ def layers(options: DeployOptions, *, emit: EventSink = ignore) -> Layers:
         )
 
 
+def layers_of(lane: Lane) -> LayerProfile | None:
+    """Profile one candidate that stands on the device; ``None`` where its engine cannot tell.
+
+    Raises:
+        RunnerError: the profile cannot be read.
+        DeviceError: the device was lost.
+    """
+    from edgekit.engines.onnx_layers import load_mapper
+
+    if load_mapper(lane.plan.engine.name) is None:
+        return None
+    return _profile(lane, lane.arena.limits.plan if lane.arena.emulated else _PLAN)
+
+
 def _can_tell(lane: Lane) -> bool:
     from edgekit.engines.onnx_layers import load_mapper
 

@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import trace_processor
 
 from edgekit.catalog.folders import builtin_folder
 
@@ -50,6 +51,23 @@ def test_pipeline_that_is_late_goes_on_with_the_lighter_bundle(edgekit, adaptive
     assert figures["captured"] == figures["delivered"] > 0
 
 
+@pytest.mark.skipif(
+    bool(trace_processor.missing()), reason=trace_processor.missing() or "it is there"
+)
+def test_layers_that_were_profiled_before_lie_under_every_inference(edgekit, own_state):
+    asked = ("--target", "local", "--engine", "onnxruntime", "--frames", "20", "--queue", "block")
+    trace = own_state / "run.perfetto-trace"
+    done = edgekit("camera", "profile", "shapes", *asked, "--layers", "--trace", str(trace))
+    assert done.code == 0
+    with trace_processor.opened(trace) as asked_of_trace:
+        rows = asked_of_trace(
+            "SELECT s.depth, count() AS slices FROM slice s JOIN track t ON t.id = s.track_id "
+            "WHERE t.name = 'inference' GROUP BY s.depth ORDER BY s.depth"
+        )
+    assert rows[0] == {"depth": 0, "slices": 20}
+    assert rows[1]["slices"] >= 20 * 5
+
+
 def test_active_bundle_of_the_model_is_used_as_it_is(edgekit):
     deployed = edgekit("deploy", "shapes", "--target", "local", "-e", "onnxruntime", "-p", "fp32")
     assert deployed.code == 0
@@ -78,3 +96,9 @@ def test_emulated_board_accounts_for_frames_of_a_video_and_claims_no_times(edgek
     assert figures["advice"] == figures["what_if"] == []
     titles = [str(line.get("title", "")) for line in done.lines]
     assert [title for title in titles if title.startswith("Install opencv_python_headless-")]
+
+
+def test_layers_are_refused_where_no_model_is_named(edgekit):
+    done = edgekit("camera", "profile", "--device", "local", "--source", "drawn", "--layers")
+    assert done.code == 2
+    assert "needs a MODEL" in done.result["error"]["message"]

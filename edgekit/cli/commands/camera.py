@@ -97,6 +97,11 @@ _PIPELINE: Final = (
         metavar="FILE",
         help="Where the timeline for ui.perfetto.dev goes; default: beside the record.",
     ),
+    click.option(
+        "--layers",
+        is_flag=True,
+        help="Build MODEL and profile its layers before, for the timeline.",
+    ),
     click.option("-e", "--engine", default="auto", metavar="NAME", help="Engine to build for."),
     click.option(
         "-p", "--precision", default="auto", metavar="NAME", help="fp32, fp16 or int8: to build."
@@ -242,6 +247,7 @@ def _options(asked: dict[str, Any]) -> "CameraOptions":
         memory_mb=asked["memory_mb"],
         power_hz=asked["power_hz"],
         trace=_writable(asked["trace"]),
+        layers=asked["layers"],
     )
 
 
