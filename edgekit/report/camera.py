@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from edgekit.core.camera import CameraFigures, Spread, StageFigures
+from edgekit.core.camera import CameraFigures, Spread, StageFigures, WhatIf
 from edgekit.report.table import Column, Table
 
 _NONE = "-"
@@ -21,6 +21,7 @@ _COUNTS = (
     Column("queue mean/most", numeric=True),
     Column("dropped"),
 )
+_GAIN = 1.02  # less is no gain that anybody would notice
 _WHAT_IF = (
     Column("if this took no time"),
     Column("fps at most", numeric=True),
@@ -40,10 +41,15 @@ def stage_table(figures: CameraFigures) -> Table:
 
 
 def what_if_table(figures: CameraFigures) -> Table:
-    """What the line could reach at most without the time of each stage."""
+    """What the line could reach at most without the time of each stage that holds it up."""
     now = _number(figures.delivered_fps, 1)
-    rows = tuple((each.stage, _number(each.fps, 1), now) for each in figures.what_if)
+    rows = tuple((each.stage, _number(each.fps, 1), now) for each in _worth_it(figures))
     return Table(_WHAT_IF, rows, title="what if")
+
+
+def _worth_it(figures: CameraFigures) -> Iterator[WhatIf]:
+    reached = figures.delivered_fps or 0.0
+    return (each for each in figures.what_if if (each.fps or 0.0) > reached * _GAIN)
 
 
 def figure_lines(figures: CameraFigures) -> tuple[str, ...]:
@@ -72,6 +78,8 @@ def _speed(figures: CameraFigures) -> Iterator[str]:
     if figures.cpu_cores is not None:
         yield f"processor: {figures.cpu_cores:.2f} of {figures.cores} cores"
     yield f"bottleneck: {figures.limit}"
+    if figures.what_if and not any(_worth_it(figures)):
+        yield "what if: no stage alone, if it took no time, would let more frames through"
     yield from (f"advice: {sentence}" for sentence in figures.advice)
 
 

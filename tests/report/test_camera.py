@@ -84,10 +84,12 @@ def test_source_that_was_away_is_told():
     )
 
 
-def test_bounds_stand_beside_what_was_reached():
-    assert what_if_table(FIGURES).rows == (
-        ("camera", "24.9", "24.9"), ("inference", "30.0", "24.9"), ("sink", "-", "24.9"),
-    )  # fmt: skip
+def test_bounds_stand_beside_what_was_reached_where_they_are_worth_it():
+    assert what_if_table(FIGURES).rows == (("inference", "30.0", "24.9"),)
+    assert not any(line.startswith("what if") for line in figure_lines(FIGURES))
+    idle = replace(FIGURES, what_if=(WhatIf("camera", 25.0), WhatIf("sink", None)))
+    assert what_if_table(idle).rows == ()
+    assert "what if: no stage alone" in "\n".join(figure_lines(idle))
 
 
 @pytest.mark.parametrize("word", ["fps", " ms", "busy", "CPU", "%"])

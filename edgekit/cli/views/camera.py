@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def outcome_shown(outcome: "CameraOutcome") -> "Sequence[Table | str]":
     """Say where the time went, and where the record is."""
     shown: list[Table | str] = [_head(outcome), "", stage_table(outcome.figures), ""]
-    if outcome.figures.what_if:
-        shown += [what_if_table(outcome.figures), ""]
+    what_if = what_if_table(outcome.figures)
+    if what_if.rows:
+        shown += [what_if, ""]
     shown += figure_lines(outcome.figures)
     shown += [f"after {at_s:.1f} s: {runs} ({why})" for at_s, runs, why in outcome.switches]
     if outcome.watts is not None:
