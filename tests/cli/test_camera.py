@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from camera_bundles import camera_bundle, runner_in
 
+from edgekit.cli.interrupts import stop_on_interrupt
 from edgekit.cli.main import run
 from edgekit.device import LocalAddress, connect
 
@@ -158,9 +160,21 @@ def test_interrupted_twice_gives_up(active, tmp_path):
             break
     said = process.stderr.readline() + process.stderr.readline()
     assert "Ctrl-C once more" in said
+    time.sleep(0.5)  # nobody presses it twice so soon
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+def test_signal_that_is_passed_on_twice_is_one_interrupt(monkeypatch):
+    times = iter([100.0, 100.1, 101.0])
+    monkeypatch.setattr("edgekit.cli.interrupts.monotonic", lambda: next(times))
+    with stop_on_interrupt() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_watch_prints_its_address_and_opens_no_browser(active):
