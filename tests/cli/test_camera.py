@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from camera_bundles import camera_bundle, runner_in
 
+from edgekit.app.camera_list import DeviceCameras, SeenCamera
 from edgekit.cli.interrupts import stop_on_interrupt
 from edgekit.cli.main import run
+from edgekit.cli.views.camera import cameras_shown
 from edgekit.device import LocalAddress, connect
 
 
@@ -206,3 +208,18 @@ def test_cameras_of_this_machine_are_listed(capsys):
     assert listed <= here
     assert run(["camera", "list", "--device", "local"]) == 0
     assert ("no camera is on local" in capsys.readouterr().out) == (not told["cameras"])
+
+
+def test_formats_that_are_not_read_take_one_row():
+    unread = tuple(f"RAW{number} (not read here)" for number in range(12))
+    offers = ("YUYV 640x480 30 fps", unread[0], unread[0], "GREY 640x480 30 fps", *unread[1:])
+    seen = SeenCamera("/dev/video0", "uvcvideo", "C920", offers)
+    other = SeenCamera("/dev/video1", "unicam", "imx219", (unread[0],))
+    [table] = cameras_shown(DeviceCameras("pi", (seen, other), ()))
+    few = ", ".join(f"RAW{number}" for number in range(10))
+    assert table.rows == (
+        ("/dev/video0", "C920 (uvcvideo)", "YUYV 640x480 30 fps"),
+        ("", "", "GREY 640x480 30 fps"),
+        ("", "", f"{few} and 2 more (not read here)"),
+        ("/dev/video1", "imx219 (unicam)", "RAW0 (not read here)"),
+    )

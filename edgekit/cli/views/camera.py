@@ -1,6 +1,6 @@
 """What became of a pipeline, and which cameras there are, as tables and lines."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edgekit.report.camera import figure_lines, stage_table, what_if_table
 from edgekit.report.table import Column, Table
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from edgekit.app.camera_list import DeviceCameras
     from edgekit.app.camera_outcome import CameraOutcome
+
+_UNREAD: Final = " (not read here)"
+_MOST_UNREAD: Final = 10
 
 
 def outcome_shown(outcome: "CameraOutcome") -> "Sequence[Table | str]":
@@ -53,7 +56,7 @@ def cameras_shown(found: "DeviceCameras") -> "Sequence[Table | str]":
     rows = [
         (each.path, f"{each.card} ({each.driver})", form)
         for each in found.cameras
-        for form in each.offered or ("nothing",)
+        for form in _forms(each.offered)
     ]
     columns = (Column("source"), Column("camera"), Column("offers"))
     shown: list[Table | str] = [Table(columns, _once(rows))] if rows else []
@@ -61,6 +64,19 @@ def cameras_shown(found: "DeviceCameras") -> "Sequence[Table | str]":
         shown.append(f"no camera is on {found.device}")
     shown += [f"{path}: {why}" for path, why in found.refused]
     return shown
+
+
+def _forms(offered: "Sequence[str]") -> "Sequence[str]":
+    """Tell what cannot be read in one row: sensors offer the same in dozens of ways."""
+    unread = dict.fromkeys(
+        form.removesuffix(_UNREAD).rstrip() for form in offered if form.endswith(_UNREAD)
+    )
+    shown = [form for form in offered if not form.endswith(_UNREAD)]
+    if unread:
+        more = len(unread) - _MOST_UNREAD
+        few = ", ".join(list(unread)[:_MOST_UNREAD]) + (f" and {more} more" if more > 0 else "")
+        shown.append(few + _UNREAD)
+    return shown or ["nothing"]
 
 
 def _once(rows: "Sequence[tuple[str, str, str]]") -> tuple[tuple[str, ...], ...]:
