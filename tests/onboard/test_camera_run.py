@@ -162,6 +162,15 @@ def test_each_second_is_told(tmp_path):
     assert record["span_ns"][1] - record["span_ns"][0] > 2.6e9
 
 
+def test_work_that_takes_longer_than_a_second_is_seen_in_each(tmp_path):
+    events, _, _ = run(tmp_path, knobs={"nap_s": 1.3}, pipeline={"frames": 0, "seconds": 3.3})
+    seconds = [event for event in events if event["phase"] == "second"]
+    assert len(seconds) >= 3
+    for event in seconds:
+        # A little of the next second may be in it.
+        assert 0 < event["stages"]["inference"]["busy"] < 1.2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_with_its_record(tmp_path, number):
     process = start(tmp_path, pipeline={"frames": 0}, knobs={"nap_s": 0.01})

@@ -251,8 +251,6 @@ class Line:
             raise
         end_ns, core = clock_ns(), clocks.core()
         cpu_ns = (clocks.cpu_ns() - cpu_ns) // len(frames)
-        each.done += len(frames)
-        each.worked_ns += end_ns - start_ns
         for frame in frames:
             visit = frame.visits[index]
             visit.end_ns, visit.cpu_ns, visit.core = end_ns, cpu_ns, core

@@ -209,7 +209,7 @@ class _Seconds:
 
     def __init__(self, stages: Sequence[Stage], ledger: Ledger, line: Line) -> None:
         self._stages, self._ledger, self._line = stages, ledger, line
-        self._before = [(0, 0) for _ in stages]
+        self._before = [(0, 0, 0) for _ in stages]
         self._at_ns = clock_ns()
 
     def event(self, variant: int) -> Dict[str, Any]:
@@ -219,12 +219,14 @@ class _Seconds:
         latencies = self._ledger.take_latencies_ns()
         stages = {}
         for index, (each, queue) in enumerate(zip(self._stages, self._line.queues)):
-            done, worked_ns = each.done, each.worked_ns
-            before_done, before_ns = self._before[index]
-            self._before[index] = (done, worked_ns)
+            done, worked_ns, since_ns = each.so_far
+            # What takes longer than a second is work in each of the seconds that it takes.
+            busy_ns = worked_ns + (max(0, now_ns - since_ns) if since_ns else 0)
+            before_done, before_ns, before_busy_ns = self._before[index]
+            self._before[index] = (done, worked_ns, busy_ns)
             count = done - before_done
             stages[each.name] = {
-                "busy": round((worked_ns - before_ns) / span_ns, 4),
+                "busy": round((busy_ns - before_busy_ns) / span_ns, 4),
                 "ms": round((worked_ns - before_ns) / count / _NS_PER_MS, 4) if count else None,
                 "depth": len(queue),
             }

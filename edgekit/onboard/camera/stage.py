@@ -3,10 +3,11 @@
 import ctypes
 import os
 import time
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 from edgekit.onboard.camera.frames import Frame
 from edgekit.onboard.cores import use_cores
+from edgekit.onboard.timing import clock_ns
 
 _NS = 1_000_000_000
 
@@ -33,14 +34,15 @@ class Stage:
         cores: of its thread, as Linux writes a list of them; empty for all.
 
     Attributes:
-        done, worked_ns: frames and time since the start; written by the stage's thread only.
+        so_far: how many frames were worked on, for how many nanoseconds, and since when it works
+            on what it has now (0: it has nothing). Written by the stage's thread only, and at once.
     """
 
     def __init__(
         self, name: str, work: Callable[[List[Frame]], None], most: int = 1, cores: str = ""
     ) -> None:
         self.name, self.most, self.cores = name, most, cores
-        self.done = self.worked_ns = 0
+        self.so_far: Tuple[int, int, int] = (0, 0, 0)
         self._work = work
 
     def settle(self) -> None:
@@ -50,7 +52,13 @@ class Stage:
 
     def run(self, frames: List[Frame]) -> None:
         """Do the work; take down what it took."""
-        self._work(frames)
+        done, worked_ns, _ = self.so_far
+        start_ns = clock_ns()
+        self.so_far = (done, worked_ns, start_ns)
+        try:
+            self._work(frames)
+        finally:
+            self.so_far = (done + len(frames), worked_ns + clock_ns() - start_ns, 0)
 
 
 def _cpu_clock() -> Callable[[], int]:
