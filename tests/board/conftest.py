@@ -51,9 +51,9 @@ def system_board() -> Iterator[RunningBoard]:
     system_mode.down(name, wipe=True)
 
 
-@pytest.fixture
-def as_root(system_board) -> Iterator[Callable[[str], str]]:
-    """Run commands as the board's root; what its sensors measure is as it was afterwards."""
+@pytest.fixture(scope="session")
+def root_shell(system_board) -> Callable[[str], str]:
+    """Run commands as the board's root."""
 
     def run(command: str) -> str:
         done = subprocess.run(
@@ -66,8 +66,14 @@ def as_root(system_board) -> Iterator[Callable[[str], str]]:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    yield run
-    run(
+    return run
+
+
+@pytest.fixture
+def as_root(root_shell) -> Iterator[Callable[[str], str]]:
+    """Run commands as the board's root; what its sensors measure is as it was afterwards."""
+    yield root_shell
+    root_shell(
         "virtual-sensors temperature 45000; virtual-sensors power 3125; "
         "cd /sys/devices/system/cpu/cpufreq/policy0 && echo schedutil >scaling_governor && "
         "cat cpuinfo_min_freq >scaling_min_freq && cat cpuinfo_max_freq >scaling_max_freq"
