@@ -177,6 +177,8 @@ class _Power:
                 means.append(
                     {
                         "label": rail.label,
+                        "source": rail.source,
+                        "sensor": rail.sensor,
                         "scope": rail.scope,
                         "within": rail.within,
                         "mw": mean_uw / 1000,

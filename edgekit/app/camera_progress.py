@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from edgekit.app.camera_subject import CameraSubject
 from edgekit.core.events import EventSink, Note, StepProgress
+from edgekit.core.power import sensor_kind
 
 STEP: Final = "camera"
 _MW: Final = 1000.0
@@ -99,11 +100,12 @@ class Progress:
 def board_watts(rails: Sequence[Mapping[str, Any]]) -> float | None:
     """Return what the board draws: what covers all of it, else all rails together.
 
-    ``None`` where there is no sensor.
+    ``None`` where there is no sensor, or where rails may hold the same power twice.
     """
     for scope in ("board", "wall"):
         whole = [float(rail["mw"]) for rail in rails if rail.get("scope") == scope]
         if whole:
             return max(whole) / _MW
-    apart = [float(rail["mw"]) for rail in rails if not rail.get("within")]
-    return sum(apart) / _MW if apart else None
+    apart = [rail for rail in rails if not rail.get("within")]
+    kinds = {sensor_kind(str(rail["source"]), str(rail["sensor"])) for rail in apart}
+    return sum(float(rail["mw"]) for rail in apart) / _MW if len(kinds) == 1 else None

@@ -11,7 +11,7 @@ from typing import Any, Final
 from edgekit.bench.energy import Energy
 from edgekit.bench.inference_energy import Idle, InferenceEnergy
 from edgekit.bench.run_power import RailEnergy, energy_json
-from edgekit.core.power import RailFacts, UnusedSensor
+from edgekit.core.power import UnusedSensor, sensor_kind
 
 NO_SENSOR: Final = "no sensor"
 SUM_OF_RAILS: Final = "sum of rails"
@@ -96,7 +96,7 @@ _PART_OF_ANOTHER: Final = "every rail is part of another that is not measured"
 
 
 def _sum(parts: tuple[RailEnergy, ...]) -> BoardEnergy:
-    kinds = sorted({_kind(entry.rail) for entry in parts})
+    kinds = sorted({sensor_kind(entry.rail.source, entry.rail.sensor) for entry in parts})
     if len(kinds) > 1:
         reason = (
             f"rails of {' and '.join(kinds)} may hold the same power twice and are not added: "
@@ -138,11 +138,6 @@ def _added_idle(idles: Sequence[Idle]) -> Idle:
         updates=min(idle.updates for idle in idles),
         seconds=idles[0].seconds,
     )
-
-
-def _kind(rail: RailFacts) -> str:
-    # Chip and address, or a zone's or supply's name: the chip is what stands before the address.
-    return rail.sensor.partition(" ")[0] if rail.source in {"hwmon", "iio"} else rail.source
 
 
 def _nothing(unused: Sequence[UnusedSensor]) -> str:

@@ -34,6 +34,16 @@ _NS_PER_S: Final = 1e9
 _INT64: Final = 1 << 63
 
 
+def sensor_kind(source: str, sensor: str) -> str:
+    """Return what measures: rails of two kinds may hold the same power twice.
+
+    Args:
+        source: as in :class:`RailFacts`.
+        sensor: chip and address, or a zone's or supply's name.
+    """
+    return sensor.partition(" ")[0] if source in {"hwmon", "iio"} else source
+
+
 @dataclass(frozen=True)
 class RailFacts:
     """What a series of readings is of.

@@ -252,6 +252,9 @@ def test_power_and_heat_are_told_each_second_and_kept(activated, tmp_path, monke
     assert set(power["series"][0]["values"]) == {2500000}
 
 
+INA3221 = {"source": "hwmon", "sensor": "ina3221 1-0040"}
+
+
 @pytest.mark.parametrize(
     ("rails", "watts"),
     [
@@ -260,9 +263,12 @@ def test_power_and_heat_are_told_each_second_and_kept(activated, tmp_path, monke
           {"label": "CPU", "scope": "rail", "within": "VDD_IN", "mw": 2000}], 5.0),
         ([{"label": "plug", "scope": "wall", "within": None, "mw": 7000},
           {"label": "CPU", "scope": "rail", "within": None, "mw": 2000}], 7.0),
-        ([{"label": "CPU", "scope": "rail", "within": None, "mw": 2000},
-          {"label": "GPU", "scope": "rail", "within": None, "mw": 1500},
-          {"label": "core0", "scope": "rail", "within": "CPU", "mw": 900}], 3.5),
+        ([{"label": "CPU", "scope": "rail", "within": None, "mw": 2000, **INA3221},
+          {"label": "GPU", "scope": "rail", "within": None, "mw": 1500, **INA3221},
+          {"label": "core0", "scope": "rail", "within": "CPU", "mw": 900, **INA3221}], 3.5),
+        ([{"label": "CPU", "scope": "rail", "within": None, "mw": 2000, **INA3221},
+          {"label": "5V", "scope": "rail", "within": None, "mw": 3000,
+           "source": "hwmon", "sensor": "ina226 1-0041"}], None),
     ],
 )  # fmt: skip
 def test_watts_are_the_boards_where_it_has_a_sensor_of_all(rails, watts):

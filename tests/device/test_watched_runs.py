@@ -128,8 +128,9 @@ def test_told_power_is_each_rails_mean_since_the_look_before(roots, tmp_path):
         watch.after()
     rails = [event["rails"] for event in heard]
     assert [len(each) for each in rails[1:]] == [1, 1, 1]
-    assert rails[1][0] == {"label": rails[1][0]["label"], "scope": "rail", "within": None,
-                           "mw": 2500}  # fmt: skip
+    told = {name: rails[1][0][name] for name in ("source", "scope", "within", "mw")}
+    assert told == {"source": "hwmon", "scope": "rail", "within": None, "mw": 2500}
+    assert rails[1][0]["sensor"].startswith("ina226")
     assert 2500 < rails[2][0]["mw"] <= 4500
     assert rails[3][0]["mw"] == 4500
 
