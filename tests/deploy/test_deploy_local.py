@@ -155,7 +155,8 @@ def test_active_bundle_answers_the_users_images(edgekit, tmp_path):
 
 @pytest.mark.timeout(900)
 def test_yolov5_on_every_engine_equals_the_reference(edgekit, model_mirror):
-    done = edgekit("deploy", "yolov5", "--target", "local", "--frames", "4", *FLOATS, *QUICK)
+    size = ("--size", "320")  # a quarter of the work of its own
+    done = edgekit("deploy", "yolov5", "--target", "local", "--frames", "4", *size, *FLOATS, *QUICK)
     assert done.code == 0
     for row in done.running_rows().values():
         assert row["status"] == "ok", row["reason"]
