@@ -94,6 +94,10 @@ class _Run:
         )
         # A step that cannot be made is told before a model is loaded.
         make_preprocess(description["preprocess"])
+        if job.get("kind") == "camera":
+            from edgekit.onboard.camera.run import check_camera
+
+            check_camera(job["pipeline"])
         knobs = dict(job.get("knobs") or {})
         cores = str(knobs.get("affinity", ""))
         if cores:

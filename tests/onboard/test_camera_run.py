@@ -38,6 +38,8 @@ from edgekit.onboard.camera.sources.drawn import number_of
 
 class Session:
     def __init__(self, folder, job, precision, knobs):
+        if knobs.get("refuse_load"):
+            raise RuntimeError("it was not to be loaded")
         self.nap_s = knobs.get("nap_s", 0)
         self.reads_numbers = knobs.get("reads_numbers", 0)
         self.fail_at, self.calls = knobs.get("fail_at", 0), 0
@@ -274,6 +276,14 @@ def test_frames_of_a_numbered_video_come_in_order_and_are_those_that_are_told(
         assert numbers == list(range(200))
     else:
         assert len(numbers) < 200
+
+
+def test_camera_that_is_not_there_is_told_before_a_model_is_loaded(tmp_path):
+    source = {**DRAWN, "kind": "v4l2", "name": "/dev/video977"}
+    process = start(tmp_path, pipeline={"source": source}, knobs={"refuse_load": 1})
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "there is no camera /dev/video977" in err.splitlines()[-1]
 
 
 def test_job_that_cannot_be_meant_ends_in_words(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.onboard.camera import stage as clocks
 from edgekit.onboard.camera.adapt import Switch, hottest_c, thermal_files
-from edgekit.onboard.camera.frames import Frame
+from edgekit.onboard.camera.frames import Frame, SourceLostError
 from edgekit.onboard.camera.ledger import Ledger
 from edgekit.onboard.camera.line import Line, Plan
 from edgekit.onboard.camera.stage import CorruptFrameError, FrameError, Stage
@@ -29,6 +29,27 @@ STAGES = ("decode", "preprocess", "inference", "postprocess", "sink")
 _MB = 1 << 20
 _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
+
+
+def check_camera(pipeline: Mapping[str, Any]) -> None:
+    """Refuse a camera that is not as it is wanted, before a model is loaded for it.
+
+    Other sources are asked only once: opening them takes a connection, or a decoder's start.
+
+    Raises:
+        RunFailedError: the words say what there is.
+    """
+    from edgekit.onboard.camera.sources import make_source
+
+    if pipeline["source"]["kind"] != "v4l2":
+        return
+    source = make_source(pipeline["source"])
+    try:
+        source.open()
+    except SourceLostError as error:
+        raise RunFailedError(str(error)) from error
+    finally:
+        source.close()
 
 
 def run_camera(
