@@ -6,7 +6,7 @@ import pytest
 
 from edgekit.board import user_mode
 from edgekit.board.requirements import counting_requirement
-from edgekit.engines import engine_names, load_engine
+from edgekit.engines import engine_names
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,15 +65,16 @@ def test_shapes_on_an_emulated_rk3566(edgekit):
     assert status["current"]["bundle"] == done.result["chosen"]["bundle"]
 
 
-def test_int8_of_every_engine_passes_the_gate_on_an_emulated_rk3566(edgekit):
-    # Fewer than 20 images have no interval, and then the gate goes by chance.
-    done = edgekit("race", "shapes", *RK3566, "--precision", "int8", *QUICK, "--evaluate", "20")
+def test_int8_passes_the_gate_on_an_emulated_rk3566(edgekit):
+    # Fewer than 20 images have no interval, and then the gate goes by chance. OpenVINO's int8 files
+    # run in float there, which tells nothing for minutes.
+    asked = ("--precision", "int8", "--engine", "onnxruntime,ncnn,tflite,mnn", *QUICK)
+    done = edgekit("race", "shapes", *RK3566, *asked, "--evaluate", "20")
     assert done.code == 0
     apart = {"unsupported", "skipped"}
     rows = {key: row for key, row in done.rows().items() if row["status"] not in apart}
-    engines = {engine for engine, _ in rows}
-    assert engines == set(engine_names()) - {"tensorrt", "rknn", "paddlelite", "tvm"}
-    for engine in (name for name in engines if "int8" in load_engine(name).precisions):
+    assert {engine for engine, _ in rows} == {"onnxruntime", "ncnn", "tflite", "mnn"}
+    for engine in {engine for engine, _ in rows}:
         int8 = rows[engine, "int8"]
         assert int8["status"] == "ok", int8["reason"]
         assert int8["quantisation"]["method"]

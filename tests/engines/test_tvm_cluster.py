@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.toolbox, pytest.mark.network]
 
 TARGET = load_target("local")
 TVM = load_engine("tvm")
-TRIALS = 24  # 8 for each of three of the five tasks
+TRIALS = 16  # 8 for each of two of the five tasks
 
 
 @pytest.fixture

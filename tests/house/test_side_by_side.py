@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 
 import pytest
-from side_by_side import BOARD, scope_of
+from side_by_side import BOARD, ROOT, rank_of, scope_of
 
 
 def test_files_with_tests_of_boards_are_one_scope():
@@ -15,6 +15,19 @@ def test_files_with_tests_of_boards_are_one_scope():
     own = "tests/app/test_flash_and_update.py"
     assert scope_of(own) == own
     assert scope_of("tests/board/test_board_state.py") == "tests/board/test_board_state.py"
+
+
+def test_what_takes_minutes_comes_first():
+    files = (
+        "tests/core/test_names.py",
+        "tests/engines/test_tvm_cluster.py",
+        "tests/app/test_flash_and_update.py",
+        BOARD,
+    )
+    known = [scope for scope in files if scope == BOARD or (ROOT / scope).exists()]
+    ranks = [rank_of(scope) for scope in known]
+    assert ranks == sorted(ranks, reverse=True)
+    assert len(set(ranks)) == len(ranks) >= 3
 
 
 @pytest.mark.slow
