@@ -259,14 +259,7 @@ def drawn(width: int, height: int, four: str, *, fps: float) -> dict[str, Any]:
 def at_camera_rate(bench: Bench) -> None:
     """A camera of 30 frames a second: what can be kept up with is delivered whole."""
     run = bench.pipeline(
-        source={
-            "kind": "drawn",
-            "name": "",
-            "width": 1280,
-            "height": 720,
-            "format": "YUYV",
-            "fps": 30,
-        },
+        source=drawn(1280, 720, "YUYV", fps=30),
         queue={"depth": 2, "policy": "latest"},
     )
     counts = run.told["counts"]
@@ -283,14 +276,7 @@ def at_camera_rate(bench: Bench) -> None:
 def overload(bench: Bench) -> None:
     """More frames than anything could infer: every one has an end."""
     run = bench.pipeline(
-        source={
-            "kind": "drawn",
-            "name": "",
-            "width": 160,
-            "height": 120,
-            "format": "RGB3",
-            "fps": 0,
-        },
+        source=drawn(160, 120, "RGB3", fps=0),
         queue={"depth": 2, "policy": "latest"},
         frames=OVERLOAD_FRAMES,
     )
