@@ -1,10 +1,13 @@
 """Boards that wait for an image over USB, found in sysfs: no library for USB is needed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from edgekit.core.flash_method import FlashUnit
+from edgekit.core.target import Target
 
 _DEVICE: Final = re.compile(r"\d+-\d+(\.\d+)*")
 
@@ -33,6 +36,28 @@ class UsbUnit:
 def usb_units(root: Path = Path("/")) -> tuple[UsbUnit, ...]:
     """Return what is plugged into USB, sorted by port; hubs and boards that vanish are left out."""
     return tuple(sorted(_read(root), key=lambda unit: _order(unit.path)))
+
+
+def units_of(
+    target: Target, root: Path, state_of: Callable[[UsbUnit], tuple[str, str]]
+) -> tuple[FlashUnit, ...]:
+    """Return the boards of a target that are plugged in.
+
+    Args:
+        target: whose ids in ``usb_boot`` they have.
+        root: of sysfs.
+        state_of: a unit's state, and the same in words behind the name of the SoC.
+    """
+    ids = target.usb_boot.ids if target.usb_boot else ()
+    found = []
+    for usb in usb_units(root):
+        if usb.id in ids:
+            state, words = state_of(usb)
+            title = f"{target.soc} {words}"
+            found.append(
+                FlashUnit(title=title, port=usb.port, serial=usb.serial, state=state, usb_id=usb.id)
+            )
+    return tuple(found)
 
 
 def _read(root: Path) -> Iterator[UsbUnit]:

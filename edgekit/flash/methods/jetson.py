@@ -17,7 +17,7 @@ from edgekit.core.flash_method import Flashed, FlashJob, FlashUnit, MethodOption
 from edgekit.core.names import FlashMethodName
 from edgekit.core.target import Target
 from edgekit.flash.jetson_log import FAULTS, JetsonLog
-from edgekit.flash.usb_units import usb_units
+from edgekit.flash.usb_units import units_of
 from edgekit.flash.vendor_faults import fault_of
 from edgekit.flash.vendor_program import Limits, run_program
 
@@ -49,18 +49,7 @@ class Jetson:
 
     def units(self, target: Target, root: Path) -> tuple[FlashUnit, ...]:
         """Find modules of the target in recovery mode."""
-        ids = target.usb_boot.ids if target.usb_boot else ()
-        return tuple(
-            FlashUnit(
-                title=f"{target.soc} in recovery mode",
-                port=usb.port,
-                serial=usb.serial,
-                state="recovery",
-                usb_id=usb.id,
-            )
-            for usb in usb_units(root)
-            if usb.id in ids
-        )
+        return units_of(target, root, lambda _usb: ("recovery", "in recovery mode"))
 
     def flash(self, unit: FlashUnit, job: FlashJob, emit: EventSink) -> Flashed:
         """Have the script write the folder's system to the module.

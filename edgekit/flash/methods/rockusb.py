@@ -33,7 +33,7 @@ from edgekit.flash.rockusb_program import (
     RockusbProgram,
     check_loader,
 )
-from edgekit.flash.usb_units import UsbUnit, usb_units
+from edgekit.flash.usb_units import UsbUnit, units_of, usb_units
 
 _VENDOR: Final = "2207"
 _READ_BYTES: Final = 64 << 20
@@ -70,18 +70,7 @@ class Rockusb:
 
     def units(self, target: Target, root: Path) -> tuple[FlashUnit, ...]:
         """Find boards of the target in mask ROM or in their loader."""
-        ids = target.usb_boot.ids if target.usb_boot else ()
-        return tuple(
-            FlashUnit(
-                title=f"{target.soc} in {'mask ROM' if state_of(usb) == 'maskrom' else 'loader'}",
-                port=usb.port,
-                serial=usb.serial,
-                state=state_of(usb),
-                usb_id=usb.id,
-            )
-            for usb in usb_units(root)
-            if usb.id in ids
-        )
+        return units_of(target, root, _state)
 
     def flash(self, unit: FlashUnit, job: FlashJob, emit: EventSink) -> Flashed:
         """Write the image to the storage that the board's loader chooses.
@@ -177,6 +166,11 @@ def _check(job: FlashJob) -> Checked:
     if not job.verify:
         return "none"
     return "sample" if wanted == "sample" else "all"
+
+
+def _state(usb: UsbUnit) -> tuple[str, str]:
+    state = state_of(usb)
+    return state, f"in {'mask ROM' if state == 'maskrom' else 'loader'}"
 
 
 def _loader(unit: FlashUnit, job: FlashJob) -> Path | None:

@@ -18,7 +18,7 @@ from edgekit.core.flash_method import Flashed, FlashJob, FlashUnit, MethodOption
 from edgekit.core.names import FlashMethodName
 from edgekit.core.target import Target
 from edgekit.flash.disks import find_disks
-from edgekit.flash.usb_units import usb_units
+from edgekit.flash.usb_units import units_of, usb_units
 from edgekit.flash.vendor_faults import KnownFault, fault_of
 from edgekit.flash.vendor_program import Limits, Said, find_program, run_program
 from edgekit.flash.write_unit import write_unit
@@ -85,18 +85,7 @@ class Rpiboot:
 
     def units(self, target: Target, root: Path) -> tuple[FlashUnit, ...]:
         """Find modules of the target that wait for a program."""
-        ids = target.usb_boot.ids if target.usb_boot else ()
-        return tuple(
-            FlashUnit(
-                title=f"{target.soc} waiting for a program",
-                port=usb.port,
-                serial=usb.serial,
-                state="waiting",
-                usb_id=usb.id,
-            )
-            for usb in usb_units(root)
-            if usb.id in ids
-        )
+        return units_of(target, root, lambda _usb: ("waiting", "waiting for a program"))
 
     def flash(self, unit: FlashUnit, job: FlashJob, emit: EventSink) -> Flashed:
         """Turn the module into a disk, write the image there and read it back.
