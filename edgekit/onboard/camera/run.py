@@ -4,7 +4,6 @@ It leaves ``camera.json`` and ``frames.npy`` (``int64[frames, columns]``), which
 ``edgekit.camera.record`` on the host reads, and prints an event each second.
 """
 
-import json
 import os
 import signal
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -21,6 +20,7 @@ from edgekit.onboard.camera.teller import Teller, print_line
 from edgekit.onboard.camera.variant import Variant, check_batch
 from edgekit.onboard.cores import usable_cores
 from edgekit.onboard.faults import RunFailedError
+from edgekit.onboard.job_files import write_json
 from edgekit.onboard.timing import clock_ns
 
 RECORD, ROWS = "camera.json", "frames.npy"
@@ -154,10 +154,7 @@ class _Run:
             "cores": usable_cores(),
             "bundles": [variant.name for variant in self._variants],
         }
-        path = os.path.join(folder, RECORD)
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            json.dump(record, file)
-        os.replace(path + ".part", path)
+        write_json(os.path.join(folder, RECORD), record)
         return {"files": [RECORD, ROWS], "broken": self.line.broken}
 
     def _make_stages(self) -> List[Stage]:
