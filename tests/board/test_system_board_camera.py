@@ -149,6 +149,11 @@ def note(begin):
     return lambda line: line.get("event") == "note" and line["text"].startswith(begin)
 
 
+def unseen(sequence):
+    """What the driver counted and nobody saw; under load vivid gives a number twice."""
+    return np.maximum(np.diff(sequence) - 1, 0).sum()
+
+
 def test_camera_is_listed_with_what_it_offers(command):
     done = finish(command, [*command("list"), "--json"])
     assert done.returncode == 0, done.stderr
@@ -166,10 +171,7 @@ def test_every_frame_is_accounted_for_and_no_time_is_claimed(profiled):
     assert figures["delivered"] > 0
     dropped = sum(count for _stage, _cause, count in figures["dropped"])
     assert figures["captured"] == figures["delivered"] + dropped == record.frames
-    # What the driver counted and nobody saw, by its own numbers.
-    gaps = np.diff(record.sequence) - 1
-    assert gaps.min() >= 0
-    assert figures["lost"] == gaps.sum()
+    assert figures["lost"] == unseen(record.sequence)
     assert (figures["away_s"], report["broken"], report["stopped"]) == (0, "", False)
     assert (figures["captured_fps"], figures["delivered_fps"], figures["latency"]) == (None,) * 3
     assert "emulated: correctness only" in profiled.printed
@@ -221,8 +223,7 @@ def test_camera_that_is_pulled_out_and_comes_back_is_waited_for_until_ctrl_c(
     assert not np.any((record.arrived_ns > away.from_ns) & ~after)
     assert ((record.end_stage == len(STAGES)) & after).sum() > 2
     # It counts anew, and that is no loss.
-    lost = sum((np.diff(record.sequence[life]) - 1).sum() for life in (~after, after))
-    assert figures["lost"] == lost
+    assert figures["lost"] == sum(unseen(record.sequence[life]) for life in (~after, after))
     dropped = sum(count for _stage, _cause, count in figures["dropped"])
     assert figures["captured"] == figures["delivered"] + dropped == record.frames
     assert Path(report["trace"]).exists()

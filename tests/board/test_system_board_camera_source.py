@@ -224,8 +224,11 @@ def test_hundred_frames_come_with_the_drivers_own_stamps(plug_in):
     sequences, captured, arrived, sizes, starts, corrupt, strides = zip(
         *found["frames"], strict=True
     )
+    # vivid gives a number twice, and its stamp with it, where making a picture takes it more than
+    # half a frame's time: it wakes up too early then, and reckons both from the clock.
     for rising in (sequences, captured):
-        assert all(before < after for before, after in pairwise(rising))
+        assert all(before <= after for before, after in pairwise(rising))
+    assert len(set(sequences)) == len(set(captured)) > 1
     assert all(taken <= there for taken, there in zip(captured, arrived, strict=True))
     assert (set(sizes), set(strides), set(corrupt)) == ({320 * 180 * 2}, {640}, {False})
     assert set(starts) == {"b380b380"}  # the first bar: grey of 75 %, Y 180 and no chroma
