@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 FAST := not slow and not network and not board and not toolbox
 PYTEST := .venv/bin/python -m pytest
-# Tests of virtual boards one after the other, and all others beside them (tests/side_by_side.py).
+# Tests of boards, and of machines, one after the other; all others beside them (tests/side_by_side.py).
 # Three, as on two cores each waits for boards, links and time limits for a good part of its time.
 SIDE_BY_SIDE := --numprocesses 3
 

@@ -32,7 +32,13 @@ from edgekit.device import RunRequest, SshAddress, connect
 from edgekit.prepare.frames import frames_of
 
 pytestmark = [
-    *(pytest.mark.board, pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox),
+    *(
+        pytest.mark.board,
+        pytest.mark.machine,
+        pytest.mark.slow,
+        pytest.mark.network,
+        pytest.mark.toolbox,
+    ),
     # The first of them makes the image, where the cache has none.
     pytest.mark.timeout(1500),
 ]

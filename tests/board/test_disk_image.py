@@ -9,7 +9,7 @@ from edgekit.board.disk_image import copy_image, disk_image, slot_bytes
 from edgekit.board.requirements import disk_requirements
 from edgekit.core.errors import DeviceError
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 
 @pytest.fixture(scope="module")

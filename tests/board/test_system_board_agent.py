@@ -11,7 +11,7 @@ from board_shell import carry
 import device_agent
 from edgekit.bench.energy import Interval, PowerSamples, energy_of
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 SNAPSHOT = """
 import json

@@ -10,6 +10,7 @@ from edgekit.app.options import DeployOptions
 
 pytestmark = [
     pytest.mark.board,
+    pytest.mark.machine,
     pytest.mark.slow,
     pytest.mark.network,
     pytest.mark.toolbox,

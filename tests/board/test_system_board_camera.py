@@ -23,6 +23,7 @@ from edgekit.core.camera import STAGES
 
 pytestmark = [
     pytest.mark.board,
+    pytest.mark.machine,
     pytest.mark.slow,
     pytest.mark.network,
     pytest.mark.toolbox,

@@ -15,7 +15,7 @@ from board_shell import carry
 import edgekit
 from edgekit.board import system_mode
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 BEGIN = """
 import fcntl, json, os, select, struct, subprocess, sys, time

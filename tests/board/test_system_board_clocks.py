@@ -8,7 +8,7 @@ from edgekit.core.clocks import ClockPlan
 from edgekit.core.errors import ConnectionLostError
 from edgekit.device import SshAddress, connect
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 POLICY = "/sys/devices/system/cpu/cpufreq/policy0"
 LOOK = f"cd {POLICY} && cat scaling_governor scaling_min_freq scaling_max_freq"

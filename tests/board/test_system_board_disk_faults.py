@@ -17,7 +17,7 @@ from failing_disks import CARD_MIB, Bench, flakey, names, table
 import edgekit
 from edgekit.board import system_mode
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 MIB = 1 << 20
 FOLDER = "/root/disk-bench"

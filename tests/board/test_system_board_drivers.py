@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 POLICY = "/sys/devices/system/cpu/cpufreq/policy0"
 WAIT_S = 60.0

@@ -15,7 +15,7 @@ from edgekit.catalog.targets import load_target
 from edgekit.core.errors import UsageError
 from edgekit.core.events import Note, ignore
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 
 def test_board_has_the_targets_identity_and_its_own_kernel(as_root, system_board):

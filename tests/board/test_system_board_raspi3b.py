@@ -12,7 +12,7 @@ from edgekit.board.requirements import system_requirements
 from edgekit.catalog.targets import load_target
 from edgekit.core.events import Note, ignore
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 DRIVERS = "/sys/bus/platform/drivers"
 

@@ -12,7 +12,7 @@ from edgekit.bench.validity import judge
 from edgekit.core.bundle import Bundle, BundleFile, RuntimePack
 from edgekit.device import RunRequest, SshAddress, Watch, connect
 
-pytestmark = [pytest.mark.board, pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
 REPEATS = int(os.environ.get("EDGEKIT_TEST_REPEATS", "5"))
 """The figure is 20 of 20; each takes seconds that a whole test run does not have."""
