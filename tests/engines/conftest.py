@@ -16,6 +16,7 @@ import pytest
 from uv import find_uv_bin
 
 from edgekit.catalog.targets import load_target, target_names
+from edgekit.core.bundle import BundleFile
 from edgekit.core.contracts import Engine
 from edgekit.core.model import FileRef, Model, Pipeline, StepSpec, TensorSpec
 from edgekit.core.quantisation import CalibrationSet
@@ -199,19 +200,36 @@ def here(facts) -> DeviceFacts:
     return facts(pythons=[platform.python_version()], glibc=version)
 
 
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory) -> Callable[[tuple[BundleFile, ...]], Path]:
+    """Wheels as a board has them: in one folder, that no run writes to."""
+    folders: dict[tuple[str, ...], Path] = {}
+
+    def unpack(wheels):
+        key = tuple(wheel.sha256 for wheel in wheels)
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("runtime")
+            for wheel in wheels:
+                with zipfile.ZipFile(wheel.source) as archive:
+                    archive.extractall(folders[key])
+        return folders[key]
+
+    return unpack
+
+
 @pytest.fixture
-def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str], Path]]:
+def run_runner(tmp_path, unpacked) -> Callable[..., tuple[subprocess.CompletedProcess[str], Path]]:
     """Lay out a bundle and a job as the agent does, and run it; give process and job folder."""
 
-    def run(files, wheels, model, engine, precision, frames, *, python=sys.executable, **changes):
-        bundle, runtime, job_folder = (tmp_path / name for name in ("bundle", "runtime", "job"))
-        for folder in (bundle, runtime, job_folder):
+    def run(
+        files, wheels, model, engine, precision, frames,
+        *, python=sys.executable, variables=None, **changes,
+    ):  # fmt: skip
+        bundle, job_folder = (tmp_path / name for name in ("bundle", "job"))
+        for folder in (bundle, job_folder):
             folder.mkdir(exist_ok=True)
         for file in files:
             (bundle / file.path).write_bytes(file.source.read_bytes())
-        for wheel in wheels:
-            with zipfile.ZipFile(wheel.source) as archive:
-                archive.extractall(runtime)
         step = {"name": "tensor", "parameters": {}}
         job = {
             "folder": str(bundle),
@@ -234,7 +252,11 @@ def run_runner(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str]
         done = subprocess.run(
             [python, "-B", str(bundle / "runner.pyz"), str(job_folder / "job.json")],
             cwd=job_folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(runtime)},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(unpacked(tuple(wheels))),
+                **(variables or {}),
+            },
             capture_output=True,
             text=True,
             check=False,

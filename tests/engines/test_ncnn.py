@@ -2,9 +2,6 @@
 
 import ctypes
 import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,25 +231,16 @@ def test_gpu_answers_as_the_cpu_does(chain, local_target, run_once, precision, t
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.toolbox
-def test_gpu_without_a_driver_fails_in_words(chain, local_target, run_once, tmp_path):
-    files = build(NCNN, chain, "fp32", local_target, emit=ignore)
-    array = np.zeros(chain.inputs[0].shape, np.float32)
-    run_once(chain, files, array, "fp32")
-    job = tmp_path / "job" / "job.json"
-    job.write_text(job.read_text().replace('{"threads": 1}', '{"threads": 1, "gpu": "on"}'))
-    nowhere = str(tmp_path / "no-driver.json")
-    done = subprocess.run(
-        [sys.executable, "-B", str(tmp_path / "bundle" / "runner.pyz"), str(job)],
-        cwd=job.parent,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(tmp_path / "runtime"),
-            "VK_DRIVER_FILES": nowhere,
-            "VK_ICD_FILENAMES": nowhere,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+def test_gpu_without_a_driver_fails_in_words(chain, local_target, here, run_runner, tmp_path):
+    files = (*build(NCNN, chain, "fp32", local_target, emit=ignore), pack_runner(NCNN))
+    frame, nowhere = tmp_path / "frame.npz", str(tmp_path / "no-driver.json")
+    np.savez(frame, x=np.zeros(chain.inputs[0].shape, np.float32))
+    done, _folder = run_runner(
+        files,
+        resolve(NCNN.runtime(local_target, here), here, emit=ignore).wheels,
+        *(chain, "ncnn", "fp32", [frame]),
+        knobs={"threads": 1, "gpu": "on"},
+        variables={"VK_DRIVER_FILES": nowhere, "VK_ICD_FILENAMES": nowhere},
     )
     assert done.returncode == 1
     assert "no Vulkan device" in done.stderr.splitlines()[-1]
