@@ -105,21 +105,21 @@ class _Run:
         knobs["threads"] = int(knobs.get("threads") or usable_cores())
         self._session_type = session_type
         started = clock_ns()
-        with _own_cores(job):
-            self._session = self._load(job, knobs)
+        self._session = self._load(job, knobs)
         self._load_ns = clock_ns() - started
         self._threads = knobs["threads"]
         forms = getattr(self._session, "input_forms", None)
         self._preprocess = make_preprocess(description["preprocess"], forms)
 
     def _load(self, job: Mapping[str, Any], knobs: Mapping[str, Any]) -> Any:
-        try:
-            return self._session_type(job["folder"], job["job"], job["precision"], knobs)
-        except Exception as error:
-            raise RunFailedError(
-                "loading the %s %s model failed: %s"
-                % (self._job.get("engine", ""), job["precision"], in_words(error))
-            ) from error
+        with _own_cores(self._job):
+            try:
+                return self._session_type(job["folder"], job["job"], job["precision"], knobs)
+            except Exception as error:
+                raise RunFailedError(
+                    "loading the %s %s model failed: %s"
+                    % (self._job.get("engine", ""), job["precision"], in_words(error))
+                ) from error
 
     def result(self) -> Dict[str, Any]:
         """Do what the job asks; return the plain values of ``result.json``."""
@@ -164,36 +164,10 @@ class _Run:
 
     def _camera(self) -> Dict[str, Any]:
         """Run a camera's pipeline; its record stands in files of its own."""
-        from edgekit.onboard.camera.run import run_camera
-        from edgekit.onboard.camera.variant import Variant
+        from edgekit.onboard.camera.job import run_job, variant_of
 
-        first = Variant(
-            self._session,
-            self._preprocess,
-            self._postprocess,
-            self._job["job"]["inputs"],
-            str(self._job.get("bundle", "")),
-        )
-        variants = [first, *map(self._lighter, self._job.get("lighter") or ())]
-        found = run_camera(self._job["pipeline"], variants, self._output_folder)
-        return self._told(camera=found)
-
-    def _lighter(self, job: Mapping[str, Any]) -> Any:
-        """Load a bundle of the same engine that may take over."""
-        from edgekit.onboard.camera.variant import Variant
-
-        knobs = dict(job.get("knobs") or {})
-        knobs["threads"] = int(knobs.get("threads") or self._threads)
-        with _own_cores(self._job):
-            session = self._load(job, knobs)
-        description = job["job"]
-        return Variant(
-            session,
-            make_preprocess(description["preprocess"], getattr(session, "input_forms", None)),
-            make_postprocess(description["postprocess"]),
-            description["inputs"],
-            str(job.get("bundle", "")),
-        )
+        first = variant_of(self._job, self._session, self._preprocess, self._postprocess)
+        return self._told(camera=run_job(self._job, first, self._load, self._threads))
 
     def _hand_over(self, made: Mapping[str, str]) -> List[str]:
         """Put what the session made where the host can fetch it; return the names."""
