@@ -137,13 +137,15 @@ def _job_table(call: "Call", manifest: "Dict[str, Any]", folder: str) -> "Dict[s
 def _lighter(call: "Call", manifest: "Dict[str, Any]") -> "List[Dict[str, Any]]":
     """Describe the bundles that may take over in the same process, the lightest last."""
     described = []
-    for identity in call.arg("lighter", list) if "lighter" in call.args else []:
-        other = read_manifest(call.layout, check_sha256(identity))
+    for each in call.arg("lighter", list) if "lighter" in call.args else []:
+        identity = check_sha256(each.get("bundle"))
+        other = read_manifest(call.layout, identity)
         if any(other[name] != manifest[name] for name in ("engine", "runtime")):
             text = f"run: {other['engine']} {other['precision']} cannot take over: another runtime"
             raise VerbError("bad_request", text)
-        described.append({name: other[name] for name in ("job", "engine", "precision", "knobs")})
-        described[-1].update(bundle=identity, folder=call.layout.bundle(identity))
+        described.append({name: other[name] for name in ("job", "engine", "precision")})
+        knobs = {**other["knobs"], **(each.get("knobs") or {})}
+        described[-1].update(bundle=identity, folder=call.layout.bundle(identity), knobs=knobs)
     return described
 
 

@@ -227,22 +227,21 @@ def _run(
 ) -> "RunResult":
     from edgekit.device import RunRequest, Watch
 
-    spec = plan.inputs.spec
+    subject, spec = plan.subject, plan.inputs.spec
     request = RunRequest(
         kind="camera",
         pipeline_json=json.dumps(spec.as_json()),
         inputs=plan.files,
-        lighter=plan.subject.bundles[1:],
+        lighter=tuple(zip(subject.bundles, subject.knobs, strict=True))[1:],
         runtimes=plan.runtimes,
         kept=(plan.inputs.kept[0],) if plan.inputs.kept else (),
-        knobs=plan.subject.knobs,
+        knobs=subject.knobs[0],
         timeout_s=spec.seconds + _SLACK_S if spec.seconds else _ENDLESS_S,
         grace_s=_GRACE_S,
         outputs=folder,
         step=STEP,
         watch=Watch(power_hz=options.power_hz, tell=True),
     )
-    subject = plan.subject
     with stopping() as stop:
         try:
             return subject.device.run(

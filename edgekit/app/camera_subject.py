@@ -37,7 +37,7 @@ class CameraSubject:
         name: what the user calls the device.
         bundles: identities, the first choice first, then lighter ones.
         labels: engine and precision of each.
-        knobs: of the first, so that its waiting threads leave the cores to the other stages.
+        knobs: of each, so that its waiting threads leave the cores to the other stages.
         lane: of the first, where it was built here.
     """
 
@@ -49,7 +49,7 @@ class CameraSubject:
     labels: tuple[str, ...]
     classes: tuple[str, ...]
     interpreter: Interpreter
-    knobs: Knobs = ()
+    knobs: tuple[Knobs, ...]
     lane: Lane | None = None
 
 
@@ -137,7 +137,7 @@ def _active(
         labels=(_label(active),),
         classes=active.classes,
         interpreter=Interpreter(active.python, active.wheels),
-        knobs=beside_others(active, device.facts),
+        knobs=(beside_others(active, device.facts),),
     )
 
 
@@ -166,7 +166,7 @@ def _built(
         labels=tuple(map(_label, bundles)),
         classes=start.arena.model.classes,
         interpreter=_interpreter(bundles[0]),
-        knobs=beside_others(bundles[0], start.arena.device.facts),
+        knobs=tuple(beside_others(bundle, start.arena.device.facts) for bundle in bundles),
         lane=first,
     )
 

@@ -103,7 +103,9 @@ def _asked(bundle_id: str, request: RunRequest) -> dict[str, Any]:
     if request.pipeline_json is not None:
         asked["pipeline"] = json.loads(request.pipeline_json)
         asked["inputs"] = [{"sha256": sha256, "name": name} for sha256, name in request.inputs]
-        asked["lighter"] = list(request.lighter)
+        asked["lighter"] = [
+            {"bundle": identity, "knobs": dict(knobs)} for identity, knobs in request.lighter
+        ]
     return asked
 
 

@@ -77,7 +77,8 @@ class RunRequest:
         inputs: sha256 of content that was pushed before, and the name by which the pipeline finds
             it in the folder ``inputs``.
         kept: names of further files that the runner may write and that come home beside it.
-        lighter: for ``camera``: bundles of the same engine and runtime that may take over.
+        lighter: for ``camera``: bundles of the same engine and runtime that may take over, each
+            with knobs instead of its own of these names.
         runtimes: identities of runtimes that the runner is lent, beside its bundle's own.
         grace_s: a runner that is stopped or timed out may end by itself within this time, and
             what it left is the result; 0: it is killed at once, and the run has failed.
@@ -97,7 +98,7 @@ class RunRequest:
     pipeline_json: str | None = None
     inputs: tuple[tuple[str, str], ...] = ()
     kept: tuple[str, ...] = ()
-    lighter: tuple[str, ...] = ()
+    lighter: tuple[tuple[str, Knobs], ...] = ()
     runtimes: tuple[str, ...] = ()
     grace_s: float = 0.0
 

@@ -1,5 +1,6 @@
 """A camera's pipeline with a model that is built for it."""
 
+import json
 import shutil
 
 import cv2
@@ -38,7 +39,7 @@ def test_model_that_is_named_is_built_sent_and_not_activated(edgekit):
     assert edgekit("status", "--device", "local").result["current"] is None
 
 
-def test_pipeline_that_is_late_goes_on_with_the_lighter_bundle(edgekit, adaptive):
+def test_pipeline_that_is_late_goes_on_with_the_lighter_bundle(edgekit, own_state, adaptive):
     asked = ("--target", "local", "--engine", "onnxruntime", "--seconds", "6", "--queue", "block")
     done = edgekit("camera", "profile", adaptive, *asked)
     assert done.code == 0
@@ -49,6 +50,10 @@ def test_pipeline_that_is_late_goes_on_with_the_lighter_bundle(edgekit, adaptive
     assert why.startswith("late: ")
     figures = done.result["figures"]
     assert figures["captured"] == figures["delivered"] > 0
+    # Neither spins while it waits: the other stages want the cores, whichever of them runs.
+    [job] = (own_state / "device/jobs").glob("*/job.json")
+    table = json.loads(job.read_text())
+    assert [each["knobs"]["spinning"] for each in (table, *table["lighter"])] == [0, 0]
 
 
 @pytest.mark.skipif(

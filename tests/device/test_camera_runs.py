@@ -282,14 +282,16 @@ def test_runtime_that_is_not_there_is_named(camera, device, workshop):
 
 
 def test_lighter_bundles_of_the_same_runtime_are_described(camera, device, workshop, device_root):
-    lighter = workshop.bundle(model=b"half", precision="fp16", knobs=(("threads", 1),))
+    own = (("spin_count", 1000), ("threads", 1))
+    lighter = workshop.bundle(model=b"half", precision="fp16", knobs=own)
     deliver(device, lighter)
-    record = read(camera("short", lighter=(lighter.identity,)))
+    record = read(camera("short", lighter=((lighter.identity, (("spin_count", 0),)),)))
     [first] = set(device.status().bundles) - {lighter.identity}
     assert record["bundle"] == first
     assert record["lighter"] == [
         {"bundle": lighter.identity, "folder": str(device_root / "bundles" / lighter.identity),
-         "job": {"mode": "good"}, "engine": "ncnn", "precision": "fp16", "knobs": {"threads": 1}}
+         "job": {"mode": "good"}, "engine": "ncnn", "precision": "fp16",
+         "knobs": {"spin_count": 0, "threads": 1}}
     ]  # fmt: skip
 
 
@@ -297,9 +299,9 @@ def test_lighter_bundle_that_cannot_take_over_is_refused(camera, device, worksho
     other = workshop.bundle(engine="mnn")
     deliver(device, other)
     with pytest.raises(AgentError, match="mnn fp32 cannot take over"):
-        camera("short", lighter=(other.identity,))
+        camera("short", lighter=((other.identity, ()),))
     with pytest.raises(AgentError, match="is not installed"):
-        camera("short", lighter=("0" * 64,))
+        camera("short", lighter=(("0" * 64, ()),))
 
 
 CLIENT = """
