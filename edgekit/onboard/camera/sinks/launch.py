@@ -13,7 +13,8 @@ import shlex
 import shutil
 import subprocess
 import threading
-from typing import Any, Deque, List, Sequence
+import time
+from typing import Any, Deque, List, Optional, Sequence
 
 from edgekit.onboard.faults import RunFailedError
 
@@ -22,7 +23,9 @@ _FEED = ("fdsrc", "fd=0", "!", "matroskademux")
 _LINES_KEPT = 50
 _F_SETPIPE_SZ = 1031  # Python 3.10 has a name for it; Source: linux/fcntl.h
 _PIPE_BYTES = 1 << 20  # what every user may ask for
+_FATAL = "ERROR: "  # gst-launch takes its pipeline down after it
 _TELLING = ("ERROR", "WARNING: erroneous pipeline")
+_LOOK_S = 0.1
 _WORDS_S = 2.0  # for the last words of a process that has ended, or was ended
 
 
@@ -49,6 +52,7 @@ class Launched:
     Attributes:
         stall_s: how long it may take no data before that is a fault.
         end_s: how long it may take to end by itself, once it has everything.
+        error_s: how long it may do neither after it has told an error.
 
     Raises:
         RunFailedError: there is no GStreamer here.
@@ -56,6 +60,7 @@ class Launched:
 
     stall_s = 10.0
     end_s = 10.0
+    error_s = 2.0
 
     def __init__(self, elements: Sequence[str]) -> None:
         program = shutil.which(_PROGRAM)
@@ -76,6 +81,7 @@ class Launched:
         self._process = process
         self._feed = process.stdin
         self._said: Deque[str] = collections.deque(maxlen=_LINES_KEPT)
+        self._erred = threading.Event()
         self._listener = threading.Thread(target=self._listen, args=(process.stderr,))
         self._listener.daemon = True
         self._listener.start()
@@ -89,12 +95,14 @@ class Launched:
                 text = line.decode("utf-8", "replace").strip()
                 if text:
                     self._said.append(text)
+                if text.startswith(_FATAL):
+                    self._erred.set()
 
     def feed(self, pieces: Sequence[Any]) -> None:
         """Hand over bytes, one buffer after the other.
 
         Raises:
-            RunFailedError: it has ended, or takes nothing.
+            RunFailedError: it has ended, or takes nothing; after an error it told, it is ended.
         """
         for piece in pieces:
             self._feed_one(memoryview(piece).cast("B"))
@@ -111,10 +119,22 @@ class Launched:
                 pass
             except OSError as error:
                 raise self._ended() from error
-            if not ready.poll(int(self.stall_s * 1000)):
+            self._await_room(ready)
+
+    def _await_room(self, ready: Any) -> None:
+        limit_s = time.monotonic() + self.stall_s
+        while not ready.poll(int(_LOOK_S * 1000)):
+            if self._erred.is_set() and not ready.poll(int(self.error_s * 1000)):
+                raise self._hung()
+            if time.monotonic() >= limit_s:
                 raise RunFailedError(
                     "%s has taken no data for %g s%s" % (_PROGRAM, self.stall_s, self._last_words())
                 )
+
+    def _hung(self) -> RunFailedError:
+        """End what has told an error, and hangs while it takes its pipeline down."""
+        self.end()
+        return RunFailedError("%s failed and had to be ended%s" % (_PROGRAM, self._last_words()))
 
     def _ended(self) -> RunFailedError:
         try:
@@ -141,16 +161,27 @@ class Launched:
             RunFailedError: it failed, or had to be ended.
         """
         self._feed.close()
-        try:
-            code = self._process.wait(self.end_s)
-        except subprocess.TimeoutExpired as error:
-            self.end()
-            raise RunFailedError(
-                "%s did not end within %g s of the last frame and was ended%s"
-                % (_PROGRAM, self.end_s, self._last_words())
-            ) from error
+        limit_s = time.monotonic() + self.end_s
+        code = self._code_after(_LOOK_S)
+        while code is None:
+            if self._erred.is_set() and self._code_after(self.error_s) is None:
+                raise self._hung()
+            if time.monotonic() >= limit_s:
+                self.end()
+                raise RunFailedError(
+                    "%s did not end within %g s of the last frame and was ended%s"
+                    % (_PROGRAM, self.end_s, self._last_words())
+                )
+            code = self._code_after(_LOOK_S)
         if code != 0:
             raise RunFailedError("%s ended %s%s" % (_PROGRAM, _how(code), self._last_words()))
+
+    def _code_after(self, seconds: float) -> Optional[int]:
+        try:
+            code: int = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        return code
 
     def end(self) -> None:
         """End it at once; harmless where it has ended."""
