@@ -34,7 +34,7 @@ def run(call: "Call") -> "Answer":
     layout = call.layout
     identity = check_sha256(call.arg("bundle", str))
     layout.make()
-    with DeviceLock(layout.lock, "run"):
+    with DeviceLock(layout.lock, "camera" if call.arg("kind", str) == "camera" else "run"):
         manifest = read_manifest(layout, identity)
         command = [*_launcher(call), _python(manifest["runtime"].get("python")), "-B", "-s"]
         job, folder = _make_job_folder(layout)

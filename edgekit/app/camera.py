@@ -46,6 +46,8 @@ _GRACE_S: Final = 60.0
 # The runner says in its last line what it cannot go on with; libraries talk before.
 _REFUSED: Final = re.compile(r"the runner failed with status 1:\n(?:.*\n)*?([^\n]+)")
 _NOT_OF_THE_SOURCE: Final = ("loading the ", "the runner failed: ", "inference ")
+_CAMERA_BUSY: Final = "a camera serves one program: end that one, or wait until it is done"
+_NOT_KEPT: Final = "nothing of the run was brought home; the same command begins anew"
 _PERFETTO: Final = "pip install 'edgekit[camera]'"
 _OLD_RUNNER: Final = "the job names no frames"
 
@@ -82,7 +84,8 @@ def profile(
         UsageError: the pipeline cannot be meant.
         DeviceError: nothing is active, the source refused, or the device was lost.
         EngineError: nothing could be built, or the runner failed.
-        KeyboardInterrupt: it was stopped before there was anything to tell.
+        KeyboardInterrupt: it was stopped before there was anything to tell, or given up; its words
+            say what was kept.
     """
     with ExitStack() as stack:
         plan = _planned(where, options, None, stack, emit)
@@ -203,8 +206,10 @@ def _ran(
         result = _run(plan, options, folder, stopping, progress)
         timeline = Timeline(options.trace, layers)
         outcome = outcome_of(subject, plan.inputs, result, timeline, progress.seen)
-    except BaseException:
+    except BaseException as error:
         progress.emit(StepFinished(STEP, "failed", ok=False))
+        if isinstance(error, KeyboardInterrupt) and not error.args:
+            raise KeyboardInterrupt(_given_up(folder)) from None
         raise
     progress.emit(StepFinished(STEP, f"{outcome.figures.delivered} frames"))
     return outcome
@@ -249,8 +254,17 @@ def _run(
             )
         except RunnerError as error:
             if stop.is_set():
-                raise KeyboardInterrupt from None  # before there was anything to tell
+                text = "ended before there was anything to tell"
+                raise KeyboardInterrupt(text) from None
             raise _in_words(error, subject, spec) from error
+        except ConnectionLostError as error:
+            raise ConnectionLostError(error.message, hint=_NOT_KEPT) from error
+
+
+def _given_up(folder: Path) -> str:
+    if (folder / "camera.json").exists():
+        return f"given up; the run's record, as far as it came home, is in {folder}"
+    return f"given up; {_NOT_KEPT}"
 
 
 def _in_words(
@@ -265,10 +279,13 @@ def _in_words(
     refused = _REFUSED.fullmatch(error.message)
     if refused is None or refused[1].startswith(_NOT_OF_THE_SOURCE):
         return error
+    message = f"{subject.name}: {refused[1]}"
+    if spec.source.kind != "v4l2":
+        return DeviceError(message)
+    if " is busy: " in refused[1]:
+        return DeviceError(message, hint=_CAMERA_BUSY)
     listed = f"edgekit camera list --device {subject.name} tells what its cameras offer"
-    return DeviceError(
-        f"{subject.name}: {refused[1]}", hint=listed if spec.source.kind == "v4l2" else None
-    )
+    return DeviceError(message, hint=listed)
 
 
 def _title(subject: CameraSubject, spec: PipelineSpec) -> str:

@@ -91,8 +91,8 @@ def run(arguments: Sequence[str]) -> int:
         return done.exit_code
     except click.ClickException as error:
         return _report_usage(error, in_json=in_json)
-    except (KeyboardInterrupt, click.Abort):
-        message = "interrupted; the next call goes on where this one stopped"
+    except (KeyboardInterrupt, click.Abort) as error:
+        message = _interrupted(error)
         if in_json:
             _print_json_error("Interrupted", message, None, _EXIT_INTERRUPTED)
         click.echo(message, err=True)
@@ -104,6 +104,13 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last stop: known errors are shown, others are bugs
         return _report(error, in_json=in_json)
     return code if isinstance(code, int) else 0
+
+
+def _interrupted(error: BaseException) -> str:
+    """Say what becomes of what was done, in the words of who was interrupted if it has any."""
+    cause = error.__cause__ if isinstance(error, click.Abort) else error
+    said = str(cause) if isinstance(cause, KeyboardInterrupt) else ""
+    return said or "interrupted; the next call goes on where this one stopped"
 
 
 def _report_usage(error: click.ClickException, *, in_json: bool) -> int:

@@ -37,6 +37,10 @@ _HINTS: Final = {
     "io_error": "look at the device's disk and at the rights of the agent's folder there",
     "internal": "this is a bug in edgekit: please report it",
 }
+_CAMERA_HINT: Final = (
+    "a camera's pipeline may have no end of its own: end it where it was started (Ctrl-C), or end "
+    "that process on the device"
+)
 _MB: Final = 1e6
 _CLOSE_WAIT_S: Final = 1.0
 
@@ -220,6 +224,8 @@ class AgentClient:
                 return NoPythonError(message, hint="see: edgekit devices probe")
             case "cancelled":
                 return RunnerError(message)
+            case "busy" if (details.get("by") or {}).get("verb") == "camera":
+                return AgentError(message, code=code, hint=_CAMERA_HINT)
         return AgentError(message, code=code, hint=_HINTS.get(code))
 
 

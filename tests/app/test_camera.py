@@ -1,19 +1,23 @@
 """Pipelines on this machine, through the real agent and the real runner, from drawn frames."""
 
 import json
+import os
+import signal
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from camera_bundles import SESSION, camera_bundle
+from camera_bundles import SESSION, camera_bundle, runner_in
+from processes import assert_nothing_runs_below
 
 from edgekit.app import camera
 from edgekit.app.camera_options import CameraOptions
 from edgekit.app.camera_progress import STEP, board_watts
 from edgekit.app.options import DeployOptions
 from edgekit.core.camera import PipelineSpec, QueueSpec, SinkSpec, SourceSpec
-from edgekit.core.errors import DeviceError, RunnerError, UsageError
+from edgekit.core.errors import ConnectionLostError, DeviceError, RunnerError, UsageError
 from edgekit.core.events import Note, StepFinished, StepProgress
 from edgekit.device import LocalAddress, connect
 
@@ -101,8 +105,37 @@ def test_profile_that_is_stopped_before_it_began_is_interrupted(activated):
     def stopping():
         yield stop
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="before there was anything to tell"):
         camera.profile(LOCAL, CameraOptions(source=DRAWN, seconds=600.0), stopping=stopping)
+
+
+def test_profile_that_is_given_up_once_its_record_is_home_says_where_it_is(
+    activated, tmp_path, monkeypatch
+):
+    def interrupt(*_: object):
+        raise KeyboardInterrupt
+
+    activated()
+    monkeypatch.setattr(camera, "outcome_of", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="as far as it came home, is in ") as caught:
+        camera.profile(LOCAL, CameraOptions(source=DRAWN, frames=20))
+    [record] = (tmp_path / "runs").glob("*/camera.json")
+    assert str(caught.value).endswith(str(record.parent))
+
+
+def test_profile_whose_device_is_lost_does_not_claim_to_go_on(activated, tmp_path):
+    activated(nap_s=0.01)
+
+    def cut(event):
+        if isinstance(event, StepProgress) and event.step == STEP:
+            runner = Path(f"/proc/{runner_in(tmp_path / 'device')}/stat").read_text()
+            os.kill(int(runner.rpartition(")")[2].split()[1]), signal.SIGKILL)  # the agent
+
+    asked = CameraOptions(source=DRAWN, seconds=600.0)
+    with pytest.raises(ConnectionLostError, match="in mid-work") as caught:
+        camera.profile(LOCAL, asked, emit=cut)
+    assert "nothing of the run was brought home" in caught.value.hint
+    assert_nothing_runs_below(tmp_path / "device")
 
 
 def test_pipeline_that_breaks_tells_why_and_keeps_its_record(activated):
@@ -128,6 +161,16 @@ def test_source_that_refuses_is_told_in_its_words(activated, source, words):
         camera.profile(LOCAL, CameraOptions(source=source, seconds=1.0))
     assert "\n" not in caught.value.message
     assert not isinstance(caught.value, RunnerError)
+
+
+def test_camera_that_is_busy_is_not_sought_in_the_list_of_cameras(activated):
+    words = "camera /dev/video0 is busy: it is held by sleep (process 7)"
+    activated(session=f"import sys; sys.stderr.write('{words}\\n'); sys.exit(1)")
+    asked = CameraOptions(source=SourceSpec("v4l2", "/dev/video0"), seconds=1.0)
+    with pytest.raises(DeviceError) as caught:
+        camera.profile(LOCAL, asked)
+    assert caught.value.message == f"local: {words}"
+    assert "end that one" in caught.value.hint
 
 
 def test_password_of_a_stream_is_shown_and_kept_nowhere(activated, tmp_path):

@@ -164,8 +164,11 @@ def test_interrupted_twice_gives_up(active, tmp_path):
     assert "Ctrl-C once more" in said
     time.sleep(0.5)  # nobody presses it twice so soon
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    rest, said = process.communicate(timeout=60)
     assert process.returncode == 130
+    told = "given up; nothing of the run was brought home; the same command begins anew"
+    assert said.splitlines()[-1].startswith(told)
+    assert json.loads(rest.splitlines()[-1])["error"]["message"].startswith(told)
 
 
 def test_signal_that_is_passed_on_twice_is_one_interrupt(monkeypatch):

@@ -67,6 +67,25 @@ def test_error_in_json_is_the_last_line(capsys):
     assert "rk3566" in fault["hint"]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "interrupted; the next call goes on where this one stopped"),
+        (("given up; the moon is far",), "given up; the moon is far"),
+    ],
+)
+def test_interrupt_says_what_becomes_of_what_was_done(capsys, monkeypatch, words, told):
+    def interrupt():
+        raise KeyboardInterrupt(*words)
+
+    monkeypatch.setattr("edgekit.catalog.targets.target_names", interrupt)
+    assert run(["targets"]) == 130
+    assert out_and_err(capsys)[1].splitlines()[-1] == told
+    assert run(["targets", "--json"]) == 130
+    fault = json.loads(out_and_err(capsys)[0].splitlines()[-1])["error"]
+    assert (fault["message"], fault["exit_code"]) == (told, 130)
+
+
 def test_bug_is_said_to_be_one_and_leaves_a_log(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)

@@ -17,7 +17,7 @@ from device_life import deliver, ends, wait_for
 
 from edgekit.core.bundle import RuntimePack
 from edgekit.core.errors import AgentError, ConnectionLostError, RunnerError
-from edgekit.device import RunRequest, Watch
+from edgekit.device import LocalAddress, RunRequest, Watch, connect
 
 # It does what the name of its source says; the file `pid` tells that it can be interrupted.
 RUNNER = """
@@ -208,6 +208,23 @@ def test_runner_that_crashes_while_it_ends_is_a_runner_error(camera, device):
     with pytest.raises(RunnerError, match="fell while ending"):
         stopped(camera, "crash")
     assert device.status().bundles
+
+
+def test_device_that_a_pipeline_keeps_says_so_and_how_to_end_it(camera, device, device_root):
+    stop, refusals = threading.Event(), []
+    [bundle] = device.status().bundles
+
+    def try_as_another(_event):
+        if not stop.is_set():
+            with connect(LocalAddress(root=device_root)) as other:
+                with pytest.raises(AgentError, match=r"at work on this device \(camera") as caught:
+                    other.activate(bundle)
+                refusals.append(caught.value)
+            stop.set()
+
+    camera("ready", listen=try_as_another, stop=stop)
+    assert refusals[0].code == "busy"
+    assert "Ctrl-C" in refusals[0].hint
 
 
 def test_watched_run_that_is_stopped_keeps_what_was_seen(camera):
