@@ -47,6 +47,7 @@ def _fault(lane: "Lane", choice: Choice) -> EdgekitError | None:
     from edgekit.prepare.compare import compare_answers
 
     arena, agreed = lane.arena, lane.agreed
+    assert arena.reference is not None  # noqa: S101 - who activates has judged
     request = RunRequest(
         kind="infer",
         frames=tuple(frame.sha256 for frame in arena.frames),

@@ -50,7 +50,8 @@ class Arena:
     """One race's surroundings. ``transfer`` counts what all candidates sent.
 
     Attributes:
-        frames, reference: what outputs are compared on, and what is expected there.
+        frames, reference: what outputs are compared on, and what is expected there; none where
+            nothing is judged.
         evaluation: what accuracy is told on; ``None`` where the recipe names nothing, and
             agreement on ``frames`` must do.
         prebuilt: what devices like this one made of builds, beside what is built here.
@@ -64,7 +65,7 @@ class Arena:
     target: Target
     model: Model
     frames: tuple[FileRef, ...]
-    reference: "ReferenceOutputs"
+    reference: "ReferenceOutputs | None"
     evaluation: "EvaluationSet | None"
     limits: Limits
     memory: Memory

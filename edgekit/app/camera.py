@@ -158,7 +158,7 @@ def _planned(
         early = wanted_pipeline(options, recipe.pipeline if recipe else None, preview=preview)
         inputs_of(early.spec, local=local)
     lighter = recipe.pipeline.lighter if recipe and recipe.pipeline else None
-    subject = camera_subject(where, recipe, lighter, stack, build=options.layers, emit=emit)
+    subject = camera_subject(where, recipe, lighter, stack, layers=options.layers, emit=emit)
     wanted = wanted_pipeline(options, _pipeline_of(recipe, subject), preview=preview)
     if wanted.spec.adapt is not None and len(subject.bundles) == 1:
         emit(Note("no lighter bundle takes over: only a MODEL that is named has one built"))

@@ -11,7 +11,7 @@ from edgekit.app.lanes import Lane
 from edgekit.app.models import resolve_recipe
 from edgekit.app.options import DeployOptions
 from edgekit.app.settle import settle_int8
-from edgekit.app.start import Start, finished, line_up
+from edgekit.app.start import Aim, Start, finished, line_up
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError, EngineError, UsageError
 from edgekit.core.events import EventSink, Note
@@ -59,7 +59,7 @@ def camera_subject(
     lighter: Precision | None,
     stack: ExitStack,
     *,
-    build: bool = False,
+    layers: bool = False,
     emit: EventSink,
 ) -> CameraSubject:
     """Return what is active on the device if it is what was asked for, else build and send it.
@@ -69,7 +69,7 @@ def camera_subject(
         recipe: of the model that was named; ``None`` for whatever is active.
         lighter: precision of a second bundle that may take over.
         stack: keeps the device open.
-        build: whether what is active will not do.
+        layers: whether its layers are to be profiled, for which what is active will not do.
         emit: told of the steps.
 
     Raises:
@@ -77,7 +77,7 @@ def camera_subject(
         EngineError: nothing can be built.
     """
     located = locate(where.device, where.target)
-    if recipe is None or (_plain(where, lighter) and not build):
+    if recipe is None or (_plain(where, lighter) and not layers):
         opened = ExitStack()
         with opened:
             found = _active(located, where, recipe, opened, emit)
@@ -89,7 +89,7 @@ def camera_subject(
             f"nothing is active on {located.name}",
             hint="edgekit deploy MODEL first, or name a model: edgekit camera profile MODEL",
         )
-    return _built(where, lighter, stack, emit)
+    return _built(where, lighter, stack, "run" if layers else "build", emit)
 
 
 def recipe_of(model: str | None) -> Recipe | None:
@@ -142,7 +142,11 @@ def _active(
 
 
 def _built(
-    where: DeployOptions, lighter: Precision | None, stack: ExitStack, emit: EventSink
+    where: DeployOptions,
+    lighter: Precision | None,
+    stack: ExitStack,
+    aim: Aim,
+    emit: EventSink,
 ) -> CameraSubject:
     precisions = where.precisions or ("fp32",)
     if len(precisions) > 1:
@@ -151,7 +155,8 @@ def _built(
             hint="a lighter one stands in the recipe: [pipeline.adapt] lighter",
         )
     wanted = (*precisions, *((lighter,) if lighter and lighter not in precisions else ()))
-    start = line_up(replace(where, precisions=wanted, quick=True), stack, emit=emit)
+    asked = replace(where, precisions=wanted, quick=True)
+    start = line_up(asked, stack, aim=aim, emit=emit)
     first = _first_lane(start, precisions[0], emit)
     lanes = [first]
     if len(wanted) > 1:

@@ -154,6 +154,7 @@ def compare(arena: Arena, entry: Entry, knobs: Knobs) -> tuple[OutputError, Accu
         )
         with arena.step(step, f"Compare the outputs of {entry.candidate}"):
             result = run(arena, entry, request, arena.emit)
+        assert arena.reference is not None  # noqa: S101 - who compares lined up to judge
         with arena.stopwatch.lap("score"):
             error = compare_outputs(arena.reference, result.outputs, result.answers)
             accuracy = compare_answers(arena.reference, result.answers, result.outputs)

@@ -58,7 +58,9 @@ def settle_int8(
         for lane in waiting:
             lane.end("unsupported", f"{error.message}; {error.hint}")
         return {}
-    side = _side(arena)
+    # With nothing to be judged on, there is nothing that calibration images must not share.
+    looks = effort != "first" or arena.evaluation is not None
+    side = _side(arena) if looks else None
     for lane in waiting:
         lane.set(_with(lane, Quantisation(lane.plan.engine.methods[0])))
     if side is None or effort == "first":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgekit.app.arena import Arena, Limits
 from edgekit.app.bundles import Feasible, candidates, feasible
@@ -23,11 +23,17 @@ from edgekit.core.contracts import Unsupported
 from edgekit.core.errors import UsageError
 from edgekit.core.events import EventSink
 from edgekit.core.measurement import BenchPlan
+from edgekit.core.model import FileRef, Model
 from edgekit.core.recipe import Recipe
 from edgekit.core.target import Target
 
 if TYPE_CHECKING:
     from edgekit.device import Device
+    from edgekit.prepare.evaluation import EvaluationSet
+    from edgekit.prepare.reference import ReferenceOutputs
+
+Aim = Literal["judge", "run", "build"]
+"""What candidates are for: to be held against the reference, to be run on frames, or neither."""
 
 # An emulated processor's times mean nothing, and each of its runs takes seconds: one is enough to
 # know that the timed path works too, and a few frames to know that the answers are right.
@@ -56,8 +62,17 @@ class Start:
     rows: list[Lane | CandidateResult]
 
 
-def line_up(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Start:
-    """Connect, prepare the model, and sort out before anything is built what cannot be."""
+def line_up(
+    options: DeployOptions, stack: ExitStack, *, aim: Aim = "judge", emit: EventSink
+) -> Start:
+    """Connect, prepare the model, and sort out before anything is built what cannot be.
+
+    Args:
+        options: device, target, model and candidates.
+        stack: keeps the device open.
+        aim: what is not needed for it is not loaded.
+        emit: told of the steps.
+    """
     stopwatch = Stopwatch()
     located = locate(options.device, options.target)
     target = required_target(located)
@@ -68,7 +83,7 @@ def line_up(options: DeployOptions, stack: ExitStack, *, emit: EventSink) -> Sta
         opening = open_device(located, target, emit=emit, accept_new=options.accept_new)
         device = stack.enter_context(opening)
         _check_fits(device, target)
-    arena = _arena(options, recipe, target, device, stopwatch, emit)
+    arena = _arena(options, recipe, target, device, stopwatch, aim, emit)
     return Start(arena, located, *_line_up(arena, options))
 
 
@@ -83,21 +98,14 @@ def _arena(
     target: Target,
     device: "Device",
     stopwatch: Stopwatch,
+    aim: Aim,
     emit: EventSink,
 ) -> Arena:
-    from edgekit.prepare.evaluation import load_evaluation
-    from edgekit.prepare.frames import load_frames
-    from edgekit.prepare.reference import reference_outputs
-
     emulated = device.facts.emulated
     with stopwatch.lap("prepare"):
         model = prepared_model(recipe, options.size, cut_head=options.cut_head, emit=emit)
         sampled = _with_counts(recipe, options, emulated=emulated)
-        frames = load_frames(sampled, model, images=options.images, emit=emit)
-        reference = reference_outputs(model, frames, emit=emit)
-        evaluation = load_evaluation(
-            sampled, model, images=options.images, labels=options.labels, emit=emit
-        )
+        frames, reference, evaluation = _material(sampled, model, options, aim, emit)
     given = (options.max_drop, settings().max_drop, recipe.max_drop)
     limits = Limits(
         plan=options.plan or (_EMULATED_PLAN if emulated else BenchPlan()),
@@ -122,6 +130,25 @@ def _arena(
         calibration_count=options.calibration_count,
         patience=Patience(0.0 if emulated else _patience_s(options)),
     )
+
+
+def _material(
+    recipe: Recipe, model: Model, options: DeployOptions, aim: Aim, emit: EventSink
+) -> "tuple[tuple[FileRef, ...], ReferenceOutputs | None, EvaluationSet | None]":
+    from edgekit.prepare.evaluation import load_evaluation
+    from edgekit.prepare.frames import load_frames
+    from edgekit.prepare.reference import reference_outputs
+
+    if aim == "build":
+        return (), None, None
+    frames = load_frames(recipe, model, images=options.images, emit=emit)
+    if aim == "run":
+        return frames, None, None
+    reference = reference_outputs(model, frames, emit=emit)
+    evaluation = load_evaluation(
+        recipe, model, images=options.images, labels=options.labels, emit=emit
+    )
+    return frames, reference, evaluation
 
 
 def _patience_s(options: DeployOptions) -> float:

@@ -30,12 +30,19 @@ def adaptive(own_state, monkeypatch):
     return "shapes-adaptive"
 
 
+def prepared_to_judge(done):
+    """Return what was loaded that a race judges its candidates on."""
+    steps = {line.get("step") for line in done.lines}
+    return steps & {"frames", "reference", "evaluation", "calibration-side"}
+
+
 def test_model_that_is_named_is_built_sent_and_not_activated(edgekit):
     asked = ("--target", "local", "--engine", "onnxruntime", "--frames", "60", "--queue", "block")
     done = edgekit("camera", "profile", "shapes", *asked)
     assert done.code == 0
     assert [each["runs"] for each in done.result["bundles"]] == ["onnxruntime fp32"]
     assert done.result["figures"]["delivered"] == 60
+    assert not prepared_to_judge(done)
     assert edgekit("status", "--device", "local").result["current"] is None
 
 
@@ -43,6 +50,7 @@ def test_pipeline_that_is_late_goes_on_with_the_lighter_bundle(edgekit, own_stat
     asked = ("--target", "local", "--engine", "onnxruntime", "--seconds", "6", "--queue", "block")
     done = edgekit("camera", "profile", adaptive, *asked)
     assert done.code == 0
+    assert not prepared_to_judge(done)
     runs = [each["runs"] for each in done.result["bundles"]]
     assert runs == ["onnxruntime fp32", "onnxruntime int8"]
     [[_at_s, after, why]] = done.result["switches"]
@@ -71,6 +79,7 @@ def test_layers_that_were_profiled_before_lie_under_every_inference(edgekit, own
         )
     assert rows[0] == {"depth": 0, "slices": 20}
     assert rows[1]["slices"] >= 20 * 5
+    assert prepared_to_judge(done) == {"frames"}  # the layers are timed on one
 
 
 def test_active_bundle_of_the_model_is_used_as_it_is(edgekit):
