@@ -43,7 +43,8 @@ def locate(device: str | None, target: str | None) -> Located:
 
     A name from the inventory wins; ``local``, ``virtual``, ``virtual:NAME`` and anything with
     ``@``, ``.`` or ``:`` in it speak for themselves. Without a device: ``local`` for the target
-    ``local``, else the one entry of the inventory that has the target.
+    ``local``, else the one entry of the inventory that has the target. Without a target: that of
+    the inventory's entry, or of the virtual board of this name, if it is up.
 
     Raises:
         UsageError: no device was named and none follows, or nothing has the name.
@@ -64,7 +65,8 @@ def locate(device: str | None, target: str | None) -> Located:
         return Located(LOCAL, target or LOCAL, LocalAddress())
     if device.partition(":")[0] == VIRTUAL:
         if device != VIRTUAL:
-            check_name(device.partition(":")[2], "virtual board")
+            name = check_name(device.partition(":")[2], "virtual board")
+            target = target or _target_of_board(name)
         return Located(device, target, None)
     if device in entries:
         entry = entries[device]
@@ -131,6 +133,14 @@ def required_target(located: Located) -> Target:
             hint=f"--target NAME; edgekit devices probe {located.name} tells which one fits",
         )
     return target
+
+
+def _target_of_board(name: str) -> str | None:
+    """Return the target of a virtual board that is up; ``None`` where none is of this name."""
+    from edgekit.board.instances import held_state
+
+    held = held_state(name)
+    return held.target if held is not None else None
 
 
 def _only_device(target: str | None, entries: "list[DeviceEntry]") -> str:

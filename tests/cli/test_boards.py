@@ -1,11 +1,15 @@
 """Virtual boards of one kind under names of their own, from the command line."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from edgekit.app.devices import locate, open_device
+from edgekit.board.instances import board_folder
+from edgekit.board.process import ProcessMark, mark_process
+from edgekit.board.state import BoardState, write_state
 from edgekit.board.user_mode import RunningBoard
 from edgekit.catalog.targets import load_target
 from edgekit.cli.main import run
@@ -60,6 +64,59 @@ def test_virtual_device_brings_up_the_board_of_its_name(device, name, brought_up
     ):
         pass
     assert brought_up == [("rk3566", name)]
+
+
+@pytest.fixture
+def left_is_up(tmp_path, monkeypatch):
+    """Have it written down that a board ``left`` is up; its process is this one."""
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = board_folder("left")
+    folder.mkdir(parents=True)
+    mark = mark_process(os.getpid())
+    write_state(folder, BoardState("left", "rk3566", 20022, "f" * 64, mark))
+    return folder
+
+
+@pytest.mark.usefixtures("left_is_up")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["status", "--device"],
+        ["rollback", "--device"],
+        ["deploy", "shapes", "--device"],
+        ["race", "shapes", "--device"],
+        ["bench", "--device"],
+        ["bench", "shapes", "--device"],
+        ["layers", "shapes", "--device"],
+        ["diff", "shapes", "-e", "onnxruntime", "--device"],
+        ["camera", "list", "--device"],
+        ["camera", "profile", "--source", "drawn", "--device"],
+        ["camera", "watch", "shapes", "--no-browser", "--device"],
+        ["devices", "probe"],
+    ],
+)
+def test_board_that_is_up_needs_no_target(asked, brought_up):
+    assert run([*asked, "virtual:left"]) == 3  # nothing listens there
+    assert set(brought_up) == {("rk3566", "left")}
+
+
+def test_target_that_is_given_stands_whatever_is_up(left_is_up, monkeypatch):
+    assert locate("virtual:left", None).target == "rk3566"
+    assert locate("virtual:left", "rpi4").target == "rpi4"
+    assert locate("virtual:right", None).target is None
+    gone = BoardState("left", "rk3566", 20022, "f" * 64, ProcessMark(os.getpid(), 1, "a boot"))
+    write_state(left_is_up, gone)
+    assert locate("virtual:left", None).target is None
+    monkeypatch.setenv("EDGEKIT_TARGET", "rpi4")
+    assert locate("virtual:right", None).target == "rpi4"
+
+
+def test_board_that_is_up_as_another_is_refused(left_is_up, capsys):
+    assert left_is_up.is_dir()
+    assert run(["status", "--device", "virtual:left", "--target", "rpi4"]) == 2
+    assert "virtual board left is up as a rk3566" in capsys.readouterr().err
 
 
 def test_device_behind_ssh_is_no_virtual_board():
