@@ -137,6 +137,7 @@ def _describe(layout: "Layout", number: "Optional[int]") -> "Optional[Answer]":
         activated_s=meta["activated_s"],
         knobs=manifest["knobs"],
         classes=manifest["job"].get("classes", []),
+        input_shapes=[each.get("shape", []) for each in manifest["job"].get("inputs", ())],
         python=manifest["runtime"].get("python"),
         wheels=[entry["path"] for entry in manifest["runtime"].get("wheels", ())],
     )

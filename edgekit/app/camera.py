@@ -14,7 +14,7 @@ from edgekit.app.camera_opencv import lend_opencv
 from edgekit.app.camera_options import CameraOptions, Wanted, wanted_pipeline
 from edgekit.app.camera_outcome import CameraOutcome, Timeline, can_trace, outcome_of
 from edgekit.app.camera_progress import STEP, Progress
-from edgekit.app.camera_subject import CameraSubject, camera_subject, recipe_of
+from edgekit.app.camera_subject import CameraSubject, camera_subject, check_batch, recipe_of
 from edgekit.app.devices import locate
 from edgekit.app.options import DeployOptions
 from edgekit.catalog.recipes import load_recipe
@@ -153,13 +153,18 @@ def _planned(
     if not can_trace():
         _without_timeline(options, emit)
     local = isinstance(locate(where.device, where.target).address, LocalAddress)
+    batch = 1
     if recipe is not None or options.source is not None:
         # What cannot be meant is told before anything is built or sent.
         early = wanted_pipeline(options, recipe.pipeline if recipe else None, preview=preview)
         inputs_of(early.spec, local=local)
+        batch = early.spec.batch
     lighter = recipe.pipeline.lighter if recipe and recipe.pipeline else None
-    subject = camera_subject(where, recipe, lighter, stack, layers=options.layers, emit=emit)
+    subject = camera_subject(
+        where, recipe, lighter, stack, layers=options.layers, batch=batch, emit=emit
+    )
     wanted = wanted_pipeline(options, _pipeline_of(recipe, subject), preview=preview)
+    check_batch(subject.model, subject.batch, wanted.spec.batch)
     if wanted.spec.adapt is not None and len(subject.bundles) == 1:
         emit(Note("no lighter bundle takes over: only a MODEL that is named has one built"))
         wanted = Wanted(replace(wanted.spec, adapt=None), None)

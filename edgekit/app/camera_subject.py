@@ -1,5 +1,6 @@
 """Which bundle a pipeline runs with: the one that is active, or one that is built and sent."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
@@ -38,6 +39,7 @@ class CameraSubject:
         bundles: identities, the first choice first, then lighter ones.
         labels: engine and precision of each.
         knobs: of each, so that its waiting threads leave the cores to the other stages.
+        batch: frames that the model takes at once; ``None`` where nothing tells.
         lane: of the first, where it was built here.
     """
 
@@ -50,6 +52,7 @@ class CameraSubject:
     classes: tuple[str, ...]
     interpreter: Interpreter
     knobs: tuple[Knobs, ...]
+    batch: int | None
     lane: Lane | None = None
 
 
@@ -60,6 +63,7 @@ def camera_subject(
     stack: ExitStack,
     *,
     layers: bool = False,
+    batch: int = 1,
     emit: EventSink,
 ) -> CameraSubject:
     """Return what is active on the device if it is what was asked for, else build and send it.
@@ -69,10 +73,12 @@ def camera_subject(
         recipe: of the model that was named; ``None`` for whatever is active.
         lighter: precision of a second bundle that may take over.
         stack: keeps the device open.
+        batch: how many frames are to be inferred together by what is built.
         layers: whether its layers are to be profiled, for which what is active will not do.
         emit: told of the steps.
 
     Raises:
+        UsageError: what is to be built does not take as many frames at once.
         DeviceError: nothing is active and no model was named, or the device was lost.
         EngineError: nothing can be built.
     """
@@ -89,7 +95,7 @@ def camera_subject(
             f"nothing is active on {located.name}",
             hint="edgekit deploy MODEL first, or name a model: edgekit camera profile MODEL",
         )
-    return _built(where, lighter, stack, "run" if layers else "build", emit)
+    return _built(where, lighter, batch, stack, "run" if layers else "build", emit)
 
 
 def recipe_of(model: str | None) -> Recipe | None:
@@ -138,12 +144,14 @@ def _active(
         classes=active.classes,
         interpreter=Interpreter(active.python, active.wheels),
         knobs=(beside_others(active, device.facts),),
+        batch=_taken(active.input_shapes),
     )
 
 
 def _built(
     where: DeployOptions,
     lighter: Precision | None,
+    batch: int,
     stack: ExitStack,
     aim: Aim,
     emit: EventSink,
@@ -157,6 +165,8 @@ def _built(
     wanted = (*precisions, *((lighter,) if lighter and lighter not in precisions else ()))
     asked = replace(where, precisions=wanted, quick=True)
     start = line_up(asked, stack, aim=aim, emit=emit)
+    taken = _taken([spec.shape for spec in start.arena.model.inputs])
+    check_batch(start.arena.recipe.name, taken, batch)
     first = _first_lane(start, precisions[0], emit)
     lanes = [first]
     if len(wanted) > 1:
@@ -172,8 +182,38 @@ def _built(
         classes=start.arena.model.classes,
         interpreter=_interpreter(bundles[0]),
         knobs=tuple(beside_others(bundle, start.arena.device.facts) for bundle in bundles),
+        batch=taken,
         lane=first,
     )
+
+
+def check_batch(model: str, taken: int | None, batch: int) -> None:
+    """Refuse to infer more frames together than a model takes, before anything is sent for it.
+
+    Args:
+        model: its name.
+        taken: how many it takes at once; ``None`` where nothing tells, and the runner will.
+        batch: how many are wanted.
+
+    Raises:
+        UsageError: it takes another number.
+    """
+    if taken is None or batch in {1, taken}:
+        return
+    others = f"{taken}, or " if taken > 1 else ""
+    raise UsageError(
+        f"{model} takes {taken} frame{'s' * (taken > 1)} at once: {batch} cannot be inferred "
+        "together",
+        hint=f"--batch {others}1, and in the recipe's [pipeline] too; edgekit makes no model "
+        "take more frames than it was exported for",
+    )
+
+
+def _taken(shapes: Sequence[Sequence[int]]) -> int | None:
+    # As the runner has it (edgekit.onboard.camera.variant): a first axis is that of frames.
+    if not shapes:
+        return None
+    return shapes[0][0] if shapes[0] else 1
 
 
 def beside_others(bundle: "Bundle | InstalledBundle", facts: DeviceFacts) -> Knobs:

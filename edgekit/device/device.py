@@ -301,6 +301,7 @@ def _installed(answer: Mapping[str, Any] | None) -> InstalledBundle | None:
         generation=int(answer["generation"]),
         activated_s=int(answer["activated_s"]),
         classes=tuple(answer["classes"]),
+        input_shapes=tuple(tuple(map(int, shape)) for shape in answer["input_shapes"]),
         python=str(answer["python"]),
         wheels=tuple(answer["wheels"]),
     )

@@ -146,6 +146,7 @@ class InstalledBundle:
     """An activated bundle, as its manifest on the device describes it.
 
     Attributes:
+        input_shapes: of its model's inputs, in graph order; empty where its manifest tells none.
         python: the interpreter that it runs on, or its version.
         wheels: file names of those in its runtime.
     """
@@ -159,6 +160,7 @@ class InstalledBundle:
     generation: int
     activated_s: int
     classes: tuple[str, ...] = ()
+    input_shapes: tuple[tuple[int, ...], ...] = ()
     python: str = ""
     wheels: tuple[str, ...] = ()
 

@@ -105,6 +105,17 @@ def test_profile_tells_stages_counts_and_places(active, capsys):
     assert len([line for line in lines if '"answers"' in line]) == 60
 
 
+def test_batch_that_the_active_model_does_not_take_is_refused_before_it_runs(
+    active, tmp_path, capsys
+):
+    assert run([*LOCAL, "--source", "drawn", "--batch", "4"]) == 2
+    said = capsys.readouterr().err
+    assert "error: tiny takes 1 frame at once: 4 cannot be inferred together" in said
+    assert "hint: --batch 1, and in the recipe's [pipeline] too" in said
+    assert not list((tmp_path / "device").glob("jobs/*"))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_profile_in_json_ends_with_all_that_is_known(active, capsys):
     assert run([*LOCAL, "--source", "drawn:64x48", "--frames", "30", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -91,6 +91,15 @@ def test_active_bundle_of_the_model_is_used_as_it_is(edgekit):
     assert not [line for line in done.lines if str(line.get("step", "")).startswith("build:")]
 
 
+def test_batch_that_a_model_does_not_take_is_refused_before_it_is_built(edgekit, own_state):
+    asked = ("--target", "local", "--engine", "onnxruntime", "--frames", "20", "--batch", "2")
+    done = edgekit("camera", "profile", "shapes", *asked)
+    assert done.code == 2
+    assert "shapes takes 1 frame at once: 2" in done.result["error"]["message"]
+    assert not [line for line in done.lines if str(line.get("step", "")).startswith("build:")]
+    assert not list((own_state / "device").glob("bundles/*"))
+
+
 @pytest.mark.board
 @pytest.mark.usefixtures("virtual_boards")
 def test_emulated_board_accounts_for_frames_of_a_video_and_claims_no_times(edgekit, own_state):
