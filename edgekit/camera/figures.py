@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.camera import source_words
 from edgekit.camera.frame_rows import Column
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.seen import Seen
@@ -59,6 +60,7 @@ def figures(record: CameraRecord, asked: PipelineSpec | None = None) -> CameraFi
         warmup_s=window.warmup_s,
         warmup_frames=record.frames - int(window.chosen.sum()),
         timed_frames=int(window.chosen.sum()),
+        lost_unseen=source_words.lost_unseen(record),
     )
     seen = Seen(record, window, limits, asked, found)
     seen = replace(seen, figures=replace(found, bottleneck=bottleneck(seen)))

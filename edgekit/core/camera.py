@@ -201,6 +201,7 @@ class CameraFigures:
         warmup_s, warmup_frames: what was left out at the beginning; 0 where the run was too short.
         timed_frames: how many frames the times are of.
         timed: whether times and rates mean anything; not where the device is emulated.
+        lost_unseen: why frames that were lost are not in ``lost``; empty where they are.
     """
 
     seconds: float
@@ -225,6 +226,7 @@ class CameraFigures:
     warmup_frames: int = 0
     timed_frames: int = 0
     timed: bool = True
+    lost_unseen: str = ""
 
     def untimed(self) -> "CameraFigures":
         """Return it without times and rates, which mean nothing where the device is emulated."""

@@ -62,6 +62,8 @@ def _accounts(figures: CameraFigures) -> Iterator[str]:
     said = f"{figures.captured} captured = {figures.delivered} delivered + {dropped} dropped"
     lost = f"; {figures.lost} more lost by the driver" if figures.lost else ""
     yield f"frames: {said}{lost}"
+    if figures.lost_unseen:
+        yield f"losses on the way to the pipeline are not seen: {figures.lost_unseen}"
     if figures.away_s:
         yield f"the source was away for {figures.away_s:.1f} s of {figures.seconds:.1f}"
 

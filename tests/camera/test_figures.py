@@ -305,6 +305,26 @@ def test_source_that_was_away_is_told():
     assert found.source_fps == pytest.approx(30.03, rel=0.001)
 
 
+@pytest.mark.parametrize(
+    ("kind", "number", "frames", "told"),
+    [
+        ("rtsp", -1, 30, "rtsp gives no sequence numbers"),
+        ("gstreamer", -1, 30, "gstreamer gives no sequence numbers"),
+        ("v4l2", 0, 30, "the driver gives all frames one number"),
+        ("v4l2", 0, 2, ""),
+        ("v4l2", None, 30, ""),
+        ("video", -1, 30, ""),
+        ("folder", -1, 30, ""),
+    ],
+)
+def test_why_losses_are_not_seen_is_told_where_frames_have_no_numbers(kind, number, frames, told):
+    table, rows = simulate(frames=frames)
+    table["source"]["kind"] = kind
+    if number is not None:
+        rows[:, COLUMNS.index("sequence")] = number
+    assert figures(make_record(table, rows)).lost_unseen == told
+
+
 def test_run_of_no_frames_has_no_figures():
     found = figures(run(frames=0))
     assert (found.captured, found.latency, found.closure, found.bottleneck) == (
@@ -346,6 +366,7 @@ def test_json_holds_the_promised_names():
         "seconds", "captured", "delivered", "lost", "dropped", "captured_fps", "delivered_fps",
         "latency", "closure", "away_s", "stages", "bottleneck", "limit", "advice", "what_if",
         "source_fps", "cpu_cores", "cores", "warmup_s", "warmup_frames", "timed_frames", "timed",
+        "lost_unseen",
     }  # fmt: skip
     assert set(told["stages"][3]) >= {
         "name", "frames", "rate_fps", "time", "wait", "blocked", "depth_mean", "depth_most",

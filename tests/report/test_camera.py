@@ -67,6 +67,13 @@ def test_lines_account_for_frames_time_and_limit():
     )
 
 
+def test_losses_that_cannot_be_seen_are_no_losses_that_there_are_not():
+    unseen = replace(FIGURES, lost=0, lost_unseen="rtsp gives no sequence numbers")
+    line = "losses on the way to the pipeline are not seen: rtsp gives no sequence numbers"
+    assert figure_lines(unseen)[1] == line
+    assert line in figure_lines(unseen.untimed())
+
+
 def test_lines_leave_out_what_there_is_nothing_to_say_of():
     bare = replace(
         FIGURES, lost=0, latency=None, closure=None, warmup_frames=0, advice=(), cpu_cores=None
