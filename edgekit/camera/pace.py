@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.camera.numbers import ahead, are_counted
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.record_values import SourceFacts
 from edgekit.camera.window import NS, Window
@@ -59,9 +60,9 @@ def pace_of(record: CameraRecord, window: Window, asked: PipelineSpec | None = N
         return Pace(None, held_share)
     begin, end = chosen[:-1][there], chosen[1:][there]
     took_ns = int((record.captured_ns[end] - record.captured_ns[begin]).sum())
-    counted = record.sequence[end] - record.sequence[begin]
+    counted = ahead(record.sequence[begin], record.sequence[end])
     own = is_live(record.source) and record.source.timestamps == "capture"
-    if own and (counted > 0).all():
+    if own and are_counted(counted):
         return Pace(_rate(int(counted.sum()), took_ns), held_share)
     if held_share < HELD:
         return Pace(_rate(len(begin), took_ns), held_share)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from edgekit.camera.numbers import ahead
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.record_values import Lost
 from edgekit.camera.seen import Advice, Seen, at_most, ms, share_gained
@@ -183,6 +184,6 @@ def _before(record: CameraRecord, lost: Lost) -> int:
     """Return the index of the last frame before some were lost; -1 where there is none."""
     last = int(np.searchsorted(record.arrived_ns, lost.at_ns, side="right")) - 1
     # They are missed when the next one is read: it is that one which comes after a gap.
-    if last > 0 and record.sequence[last] - record.sequence[last - 1] > 1:
+    if last > 0 and ahead(record.sequence[last - 1], record.sequence[last]) > 1:
         return last - 1
     return last

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from camera_lines import crowded_record, steady_fps
-from camera_records import MS, simulate
+from camera_records import COLUMNS, MS, simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +99,22 @@ def test_camera_is_a_bound_of_its_own_whatever_the_line_does():
         found = limits(make_record(*simulate(frames=200, times_ms=times_ms, policies=BLOCK)))
         assert found.fps_without("inference") == pytest.approx(1000 / 33.3, rel=0.001)
         assert found.fps_without(CAMERA) == pytest.approx(1000 / times_ms[2], rel=0.12)
+
+
+def test_camera_has_its_pace_whatever_its_driver_does_to_numbers():
+    slow = {"frames": 200, "times_ms": (3.0, 2.0, 90.0, 5.0, 1.0), "policies": BLOCK}
+    table, rows = simulate(**slow)
+    sequence = COLUMNS.index("sequence")
+    rows[:, sequence] = (rows[:, sequence] + 2**32 - 100) % 2**32
+    rows[50, sequence] = rows[49, sequence]
+    rows[70, sequence] = rows[69, sequence]
+    assert (np.diff(rows[:, sequence]) < 0).sum() == 1
+    assert limits(make_record(table, rows)).pace.fps == pytest.approx(1000 / 33.3, rel=0.001)
+    paces = []
+    for number in (7, -1):  # one that counts nothing tells as much as one that has no numbers
+        rows[:, sequence] = number
+        paces.append(limits(make_record(table, rows)).pace)
+    assert paces[0] == paces[1]
 
 
 def test_away_camera_is_no_slower_for_it():

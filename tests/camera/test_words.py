@@ -119,10 +119,12 @@ def test_frames_lost_while_undecoded_ones_held_all_buffers_are_the_lines():
     assert "no buffer was free" not in the_one(said(plenty), "the driver lost")
 
 
-def test_frames_lost_while_nobody_read_them_are_the_boards():
+@pytest.mark.parametrize("first", [0, 2**32 - 104])  # the numbers begin again in the gap
+def test_frames_lost_while_nobody_read_them_are_the_boards(first):
     table, rows = simulate(frames=300, times_ms=QUICK)
     sequence, captured = COLUMNS.index("sequence"), COLUMNS.index("captured_ns")
     rows[100:, sequence] += 7
+    rows[:, sequence] = (rows[:, sequence] + first) % 2**32
     table["lost"] = [[int(rows[100, captured + 1]) + 50_000, 7, "driver"]]
     table["counts"]["lost"] = 7
     advice = said(make_record(table, rows))

@@ -310,3 +310,19 @@ def test_wrong_queue_is_refused():
         HandOver(0, 1, "newest", lambda _frame, _cause: None)
     with pytest.raises(ValueError, match="one frame at least"):
         HandOver(0, 0, "block", lambda _frame, _cause: None)
+
+
+def test_numbers_that_repeat_go_back_or_begin_again_are_no_losses():
+    numbers = [2**32 - 2, 2**32 - 1, 0, 1, 1, 3, 4, 0, 1, 4]
+    source = Numbered(len(numbers))
+    read = source.read
+
+    def numbered(timeout_s):
+        captured = read(timeout_s)
+        return captured._replace(sequence=numbers[source.given - 1])
+
+    source.read = numbered
+    _, ledger = run(source, queue=BLOCK)
+    check_whole(source, ledger)
+    assert ledger.counts()["lost"] == 2
+    assert [count for _at_ns, count, _cause in ledger.as_json()["lost"]] == [2]

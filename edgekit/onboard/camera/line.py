@@ -8,6 +8,7 @@ from edgekit.onboard.camera import stage as clocks
 from edgekit.onboard.camera.frames import Captured, Frame, Source, SourceEnded, SourceLostError
 from edgekit.onboard.camera.hand_over import HandOver
 from edgekit.onboard.camera.ledger import Ledger
+from edgekit.onboard.camera.numbering import Numbering
 from edgekit.onboard.camera.stage import FrameError, Stage
 from edgekit.onboard.faults import RunFailedError, in_words
 from edgekit.onboard.timing import clock_ns
@@ -167,20 +168,20 @@ class Line:
     def _capture_frames(self) -> None:
         plan = self._plan
         limit_ns = self.span_ns[0] + int(plan.seconds * _NS) if plan.seconds else None
-        expected = -1
+        numbering = Numbering()
         while not self._stop.is_set() and (limit_ns is None or clock_ns() < limit_ns):
             try:
                 captured = self._source.read(_READ_S)
             except SourceLostError as error:
                 if not self._regain(str(error), limit_ns):
                     return
-                expected = -1
+                numbering = Numbering()
                 continue
             if captured is None:
                 continue
-            if 0 <= expected < captured.sequence:
-                self._ledger.lost(captured.sequence - expected, "driver")
-            expected = captured.sequence + 1 if captured.sequence >= 0 else -1
+            lost = numbering.lost_before(captured.sequence)
+            if lost:
+                self._ledger.lost(lost, "driver")
             number = self._ledger.captured()
             self._begin(Frame(number, captured, len(self._stages)))
             if plan.frames and number + 1 >= plan.frames:
