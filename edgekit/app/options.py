@@ -142,13 +142,17 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def bench_plan(*, runs: int | None, seconds: float | None) -> BenchPlan | None:
-    """Plan at least ``runs`` runs and ``seconds`` seconds; ``None`` if neither is said."""
+    """Plan at least ``runs`` runs and ``seconds`` seconds; ``None`` if neither is said.
+
+    Who asks for less than a moment is not kept waiting by a warm-up that takes longer.
+    """
     if runs is None and seconds is None:
         return None
     plan = BenchPlan()
     min_seconds = plan.min_seconds if seconds is None else seconds
     return replace(
         plan,
+        warmup_seconds=min(plan.warmup_seconds, min_seconds),
         min_runs=plan.min_runs if runs is None else runs,
         min_seconds=min_seconds,
         max_seconds=max(plan.max_seconds, 2 * min_seconds),

@@ -107,9 +107,11 @@ def _arena(
         sampled = _with_counts(recipe, options, emulated=emulated)
         frames, reference, evaluation = _material(sampled, model, options, aim, emit)
     given = (options.max_drop, settings().max_drop, recipe.max_drop)
+    plan = options.plan or (_EMULATED_PLAN if emulated else BenchPlan())
     limits = Limits(
-        plan=options.plan or (_EMULATED_PLAN if emulated else BenchPlan()),
-        rounds=1 if emulated else _ROUNDS,
+        plan=plan,
+        # A round has one run at least: who asks for fewer runs than rounds gets no more of them.
+        rounds=1 if emulated else min(_ROUNDS, plan.min_runs),
         max_drop=next(value for value in given if value is not None),
         timeout_s=options.timeout_s or (_EMULATED_TIMEOUT_S if emulated else _TIMEOUT_S),
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from edgekit.app.options import parse_engines, parse_precisions, parse_size
+from edgekit.app.options import bench_plan, parse_engines, parse_precisions, parse_size
 from edgekit.core.errors import UnknownNameError, UsageError
 
 
@@ -29,3 +29,10 @@ def test_size_is_height_by_width(text, size):
 def test_size_that_is_none_is_refused(text):
     with pytest.raises(UsageError):
         parse_size(text)
+
+
+def test_who_asks_for_less_than_a_moment_waits_for_no_longer_warm_up():
+    assert bench_plan(runs=None, seconds=None) is None
+    assert bench_plan(runs=1, seconds=0.05).warmup_seconds == 0.05
+    usual = bench_plan(runs=100, seconds=None)
+    assert bench_plan(runs=1, seconds=30).warmup_seconds == usual.warmup_seconds > 0.05

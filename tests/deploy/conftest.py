@@ -31,6 +31,11 @@ class Finished:
         steps = {line.get("step", "") for line in self.lines}
         return {step for step in steps if step.startswith(("compare:", "evaluate:"))}
 
+    def turns(self):
+        """Return how many turns all candidates together were to take before any took more."""
+        told = (line for line in self.lines if line["event"] == "step_progress")
+        return next(line["total"] for line in told if line["step"] == "measure")
+
     def rows(self):
         return {(row["engine"], row["precision"]): row for row in self.result["candidates"]}
 

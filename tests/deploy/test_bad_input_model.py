@@ -5,7 +5,7 @@ import hashlib
 import odd_onnx
 import pytest
 
-LOCAL = ("--target", "local", "--quick", "--runs", "3", "--seconds", "0")
+LOCAL = ("--target", "local", "--quick", "--runs", "1", "--seconds", "0")
 FLOATS = ("--precision", "fp32,fp16")
 REAL = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 

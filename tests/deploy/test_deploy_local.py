@@ -10,7 +10,8 @@ from edgekit.engines import engine_names, load_engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.toolbox]
 
-QUICK = ("--quick", "--runs", "5", "--seconds", "0.05", "--evaluate", "24")
+# One turn each: that candidates take several is shown in test_race_local.py.
+QUICK = ("--quick", "--runs", "1", "--seconds", "0.05", "--evaluate", "24")
 FLOATS = ("--precision", "fp32,fp16")
 LOCAL = ("--target", "local", *QUICK)
 
@@ -61,6 +62,7 @@ def test_first_deploy_measures_all_and_second_sends_nothing(edgekit, quiet):
     assert first.code == 0
     rows = first.rows()
     assert set(rows) == every_candidate()
+    assert first.turns() == len(first.running_rows())
     for (_, precision), row in first.running_rows().items():
         assert row["status"] in ({"ok", "gate"} if precision == "int8" else {"ok"}), row["reason"]
         assert row["fps"] > 0

@@ -34,6 +34,7 @@ def test_race_tells_int8_and_activates_nothing(edgekit):
         next(r for r in rows.values() if r["bundle"] == done.result["chosen"]["bundle"])
     )
     assert winner in done.result["pareto"]
+    assert done.turns() == 2 * 5
 
 
 def test_second_race_measures_only_what_changed(edgekit, quiet):

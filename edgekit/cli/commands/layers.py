@@ -57,14 +57,9 @@ def layers(model: str, in_json: bool, top: int, **asked: Any) -> int:  # noqa: A
     tell profiles itself; nothing is activated. int8 is made by the engine's first method.
     """
     from edgekit.app.layers import layers as run
-    from edgekit.app.options import (
-        DeployOptions,
-        bench_plan,
-        parse_engines,
-        parse_precisions,
-        parse_size,
-    )
+    from edgekit.app.options import DeployOptions, parse_engines, parse_precisions, parse_size
     from edgekit.cli.output import make_output
+    from edgekit.core.measurement import BenchPlan
 
     options = DeployOptions(
         model=model,
@@ -74,7 +69,7 @@ def layers(model: str, in_json: bool, top: int, **asked: Any) -> int:  # noqa: A
         precisions=parse_precisions(asked["precision"]),
         size=parse_size(asked["size"]) if asked["size"] else None,
         threads=asked["threads"],
-        plan=bench_plan(runs=asked["runs"], seconds=0) if asked["runs"] else None,
+        plan=BenchPlan(min_runs=asked["runs"], min_seconds=0) if asked["runs"] else None,
         accept_new=asked["accept_new"],
         accept_licence=parse_engines(asked["accept_licence"]),
         cut_head=not asked["no_head_cut"],
