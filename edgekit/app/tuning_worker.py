@@ -47,7 +47,7 @@ def start_worker(
     from edgekit.engines.tvm.cpu import GLIBC, description
     from edgekit.engines.tvm.tuning import TOOLBOX, WORKER
     from edgekit.toolbox import toolchains
-    from edgekit.toolbox.environments import environment
+    from edgekit.toolbox.environments import environment, own_python
     from edgekit.toolbox.process import new_log
 
     python = environment(TOOLBOX, emit=emit).python
@@ -67,8 +67,6 @@ def start_worker(
     }
     file = scratch / "job.json"
     file.write_text(json.dumps(job), encoding="utf-8")
-    # Compiled once for all sessions: TVM's own Python takes seconds to compile.
-    bytecode = cache_root() / "bytecode"
-    command = [str(python), "-I", "-X", f"pycache_prefix={bytecode}", str(WORKER), str(file)]
+    command = [*own_python(python), str(WORKER), str(file)]
     with Worker(command, new_log(cache_root() / "logs", "tune")) as worker:
         yield worker

@@ -19,7 +19,7 @@ from edgekit.core.model import Model
 from edgekit.core.names import Precision
 from edgekit.core.quantisation import Int8
 from edgekit.core.target import Target
-from edgekit.toolbox.environments import environment, lock_sha256
+from edgekit.toolbox.environments import environment, lock_sha256, own_python
 from edgekit.toolbox.process import last_lines, new_log, run_logged
 
 _RUN_BUILD: Final = Path(__file__).with_name("run_build.py")
@@ -94,7 +94,7 @@ def build(  # noqa: PLR0913 - what is built, of what, for whom, how, and how str
         python = environment(engine.toolbox, emit=emit).python
         work = _Work(engine, model, precision, settings, int8)
         script = _RUN_BUILD if judged else _RUN_UNJUDGED
-        worker = _Worker(work, [str(python), "-I", "-B", str(script)], timeout_s)
+        worker = _Worker(work, [*own_python(python), str(script)], timeout_s)
         folder = cache.build(key, worker.fill, emit=emit, subject=f"{model.name} for {engine.name}")
         files = _read(folder)
         if files is None:

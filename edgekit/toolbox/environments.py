@@ -51,6 +51,15 @@ def lock_sha256(spec: ToolboxSpec) -> str:
     return hashlib.sha256(spec.requirements.read_bytes()).hexdigest()
 
 
+def own_python(python: Path) -> list[str]:
+    """Return the command that starts a toolbox's interpreter: isolated, its bytecode kept.
+
+    What an engine imports takes seconds to compile, so it is compiled once for all builds. It
+    stands beside the toolboxes and not in them, nor beside edgekit's own files.
+    """
+    return [str(python), "-I", "-X", f"pycache_prefix={cache_root() / 'bytecode'}"]
+
+
 def is_ready(spec: ToolboxSpec) -> bool:
     """Tell whether the environment for ``spec`` is there. Makes nothing."""
     held = KeyedCache(cache_root() / "toolboxes").get(_key(spec, lock_sha256(spec)))

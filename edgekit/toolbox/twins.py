@@ -20,7 +20,7 @@ from edgekit.core.events import EventSink
 from edgekit.core.model import Model
 from edgekit.onboard import figures as onboard_figures
 from edgekit.onboard.figures import figures
-from edgekit.toolbox.environments import environment, lock_sha256
+from edgekit.toolbox.environments import environment, lock_sha256, own_python
 from edgekit.toolbox.process import last_lines, new_log, run_logged
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _theirs(
     log = new_log(cache_root() / "logs", f"values-{engine.name}")
     what = f"{engine.name}'s layers cannot be matched with the model's"
     try:
-        command = [str(python), "-I", "-B", str(_RUN), str(job)]
+        command = [*own_python(python), str(_RUN), str(job)]
         status = run_logged(command, log, timeout_s=_TIMEOUT_S)
     except (TimeoutError, OSError) as error:
         raise BuildError(f"{what}: {error}", hint=f"log: {log}") from error
