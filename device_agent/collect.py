@@ -20,7 +20,7 @@ _AGENT_LIFE_S = 30 * 24 * 3600
 
 
 def gc(call: "Call") -> "Answer":
-    """Remove bundles, runtimes, content and jobs that neither current nor previous needs.
+    """Remove bundles, runtimes, content, bytecode and jobs that neither current nor previous needs.
 
     Args in the request: ``grace_s``: what is younger stays, since a deployment that is under way
     may be about to use it.
@@ -35,6 +35,7 @@ def gc(call: "Call") -> "Answer":
             (layout.generations, keep.generations),
             (layout.bundles, keep.bundles),
             (layout.runtimes, keep.runtimes),
+            (layout.bytecode, set()),
             (layout.jobs, set()),
             (layout.partial, set()),
             (layout.store, keep.content),

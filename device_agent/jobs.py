@@ -6,6 +6,7 @@ import time
 
 from device_agent import durable
 from device_agent.bundles import read_manifest
+from device_agent.bytecode import bytecode_flags
 from device_agent.layout import check_name, check_sha256
 from device_agent.lock import DeviceLock
 from device_agent.protocol import VerbError
@@ -36,7 +37,7 @@ def run(call: "Call") -> "Answer":
     layout.make()
     with DeviceLock(layout.lock, "camera" if call.arg("kind", str) == "camera" else "run"):
         manifest = read_manifest(layout, identity)
-        command = [*_launcher(call), _python(manifest["runtime"].get("python")), "-B", "-s"]
+        command = _command(call, _python(manifest["runtime"].get("python")))
         job, folder = _make_job_folder(layout)
         table = _job_table(call, manifest, folder)
         durable.write_file(os.path.join(folder, "job.json"), json.dumps(table, sort_keys=True))
@@ -89,6 +90,16 @@ def _runtimes(call: "Call", manifest: "Dict[str, Any]") -> "List[str]":
     if absent:
         raise VerbError("not_found", f"no runtime {absent[0]} is installed", {"absent": absent})
     return [call.layout.runtime(manifest["runtime"]["id"]), *folders]
+
+
+def _command(call: "Call", python: str) -> "List[str]":
+    """Return the command that starts a Python, by what the host wants it started by, if anything.
+
+    Then no bytecode is taken up: whatever ran before, as many instructions are to be counted.
+    """
+    launcher = _launcher(call)
+    flags = ["-B"] if launcher else bytecode_flags(call.layout, call.roots.proc, python)
+    return [*launcher, python, *flags, "-s"]
 
 
 def _launcher(call: "Call") -> "List[str]":

@@ -18,6 +18,7 @@ class Layout:
         self.partial = os.path.join(self.root, "partial")
         self.bundles = os.path.join(self.root, "bundles")
         self.runtimes = os.path.join(self.root, "runtimes")
+        self.bytecode = os.path.join(self.root, "bytecode")
         self.generations = os.path.join(self.root, "generations")
         self.jobs = os.path.join(self.root, "jobs")
         self.current = os.path.join(self.root, "current")
@@ -30,6 +31,7 @@ class Layout:
             self.partial,
             self.bundles,
             self.runtimes,
+            self.bytecode,
             self.generations,
             self.jobs,
         ):

@@ -28,7 +28,7 @@ def find_pythons(path: "Optional[str]" = None) -> "List[Dict[str, Union[str, boo
     found: "List[Dict[str, Union[str, bool, None]]]" = []
     seen = set()
     for executable in _executables(path):
-        version = _version(executable)
+        version = version_of(executable)
         if version is None:
             continue
         identity = (os.path.realpath(executable), _prefix(executable))
@@ -46,6 +46,15 @@ def find_pythons(path: "Optional[str]" = None) -> "List[Dict[str, Union[str, boo
             }
         )
     return found
+
+
+def version_of(executable: str) -> "Optional[str]":
+    """Return at least major and minor of a Python's version, ``None`` if no name tells it."""
+    real = os.path.realpath(executable)
+    if sys.executable and real == os.path.realpath(sys.executable):
+        return ".".join(map(str, sys.version_info[:3]))
+    named = _VERSION.match(os.path.basename(real))
+    return named.group(1) if named else None
 
 
 def _executables(path: "Optional[str]") -> "Iterator[str]":
@@ -94,14 +103,6 @@ def _venv(executable: str) -> "Dict[str, str]":
 def _prefix(executable: str) -> str:
     whole = executable if _venv(executable) else os.path.realpath(executable)
     return os.path.dirname(os.path.dirname(whole))
-
-
-def _version(executable: str) -> "Optional[str]":
-    real = os.path.realpath(executable)
-    if sys.executable and real == os.path.realpath(sys.executable):
-        return ".".join(map(str, sys.version_info[:3]))
-    named = _VERSION.match(os.path.basename(real))
-    return named.group(1) if named else None
 
 
 def _site_folders(prefix: str, short: str) -> "Iterator[str]":

@@ -91,6 +91,11 @@ def archive(members):
     return packed.getvalue()
 
 
+def bytecode_in(root):
+    """Name the device's folders that hold any."""
+    return {path.relative_to(root).parts[0] for path in root.rglob("*.pyc")}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_agent_deploys_under_python(version, agent, tmp_path):
 
@@ -142,6 +147,8 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     result = json.loads(talk.ask("get", {"job": ended["job"], "path": "result.json"}))
     assert result["word"] == "there"
     assert result["python"].startswith(version + ".")
+    # Only where it can be told where to: never into the runtime.
+    assert bytecode_in(tmp_path / "d") == (set() if version in {"3.6", "3.7"} else {"bytecode"})
     assert talk.ask("status")["current"]["bundle"] == bundle
     assert talk.ask("gc", {"grace_s": 0})["freed_bytes"] >= 0
     talk.ask("bye")

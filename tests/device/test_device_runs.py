@@ -82,6 +82,30 @@ def test_run_by_a_launcher_starts_the_same_runner(device, workshop, tmp_path):
         device.run(bundle.identity, RunRequest("infer", (), launcher=("sh", "-c", "exit 7")))
 
 
+def test_bytecode_of_one_run_serves_the_next_until_the_device_restarts(
+    device, workshop, device_root
+):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    runs, place = RunRequest("infer", ()), device_root / "bytecode"
+    (place / "boot-of-yesterday").mkdir()
+    device.run(bundle.identity, runs)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    assert [path.name for path in place.iterdir()] == [boot]
+    [held] = place.rglob("greeting.*.pyc")
+    first = held.stat()
+    assert device.run(bundle.identity, runs).versions["greeting"] == "hello"
+    assert held.stat() == first
+    assert not list((device_root / "runtimes").rglob("*.pyc"))
+    # Runs that somebody counts are all alike.
+    held.unlink()
+    launched = RunRequest("infer", (), launcher=("env", "A=1"))
+    device.run(bundle.identity, launched)
+    assert not held.exists()
+    assert device.gc(grace_s=-1) > 0
+    assert not list(place.iterdir())
+
+
 def test_run_by_what_is_no_launcher_is_refused(device, workshop):
     bundle = workshop.bundle()
     deliver(device, bundle)
