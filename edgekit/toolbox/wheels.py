@@ -111,12 +111,7 @@ def _wheels(
         parts = [(board.pin_of(item), python_tuple(item.python), item) for item in spec.excerpts]
         for done, (pin, python, excerpt) in enumerate([*whole, *parts]):
             emit(StepProgress(step, done, len(whole) + len(parts), "wheels"))
-            with tempfile.TemporaryDirectory(prefix="edgekit-wheels-") as scratch:
-                wheel = board.download(pin, python, Path(scratch), log)
-                if excerpt is not None:
-                    wheel = excerpt_of(wheel, excerpt.files)
-                content = ContentStore().add_file(wheel)
-                entries.append([wheel.name, content.sha256, content.size_bytes])
+            entries.append(board.fetched(pin, python, excerpt, log))
         write_atomically(folder / _LIST, json.dumps(entries).encode())
 
     folder = cache.build(key, fill, emit=emit, subject="the board's wheels")
@@ -165,6 +160,32 @@ class _Board:
         """Return what is locked of a package that is fetched in part."""
         (pin,) = select(self._requirements, (excerpt.package,), excerpt.python)
         return pin
+
+    def fetched(
+        self, pin: Pin, python: tuple[int, int], excerpt: Excerpt | None, log: Path
+    ) -> tuple[str, str, int]:
+        """Return name, hash and size of a wheel, or of its excerpt, that is in the store.
+
+        What engines share, NumPy above all, is fetched for the first of them.
+        """
+        files = None if excerpt is None else excerpt.files
+        key = json.dumps(["one", pin.line, python, *self.platforms, files])
+        cache = KeyedCache(cache_root() / "wheels")
+        held = cache.get(key)
+        if held is not None and _read(held) is None:
+            cache.discard(key)
+
+        def fill(folder: Path) -> None:
+            with tempfile.TemporaryDirectory(prefix="edgekit-wheels-") as scratch:
+                wheel = self.download(pin, python, Path(scratch), log)
+                if files is not None:
+                    wheel = excerpt_of(wheel, files)
+                content = ContentStore().add_file(wheel)
+                entry = [wheel.name, content.sha256, content.size_bytes]
+            write_atomically(folder / _LIST, json.dumps([entry]).encode())
+
+        [[name, sha256, size_bytes]] = json.loads((cache.build(key, fill) / _LIST).read_bytes())
+        return name, sha256, size_bytes
 
     def download(self, pin: Pin, python: tuple[int, int], folder: Path, log: Path) -> Path:
         """Fetch the one wheel of ``pin`` that fits the device and a Python."""

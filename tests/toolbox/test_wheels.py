@@ -1,6 +1,8 @@
 """Wheels for the board."""
 
 import zipfile
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +122,38 @@ def test_resolve_ncnn_finds_the_wheel_of_the_board(facts, machine, python, glibc
     (wheel,) = pack.wheels
     assert f"-{tag}-" in wheel.path
     assert machine in wheel.path
+
+
+def test_what_engines_share_is_fetched_for_the_first_of_them(facts, tmp_path, monkeypatch):
+    from edgekit.catalog.cache import ContentStore
+
+    fetched = []
+
+    def fetch(command, _log, **_how):
+        wanted = Path(command[-1].partition("=")[2])
+        name = wanted.read_text(encoding="ascii").partition("==")[0]
+        fetched.append(name)
+        wanted.with_name(f"{name}-1-py3-none-any.whl").write_bytes(name.encode())
+        return 0
+
+    monkeypatch.setattr("edgekit.toolbox.wheels.run_logged", fetch)
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path))
+    device = facts()
+
+    def names(engine):
+        lock = load_engine(engine).build_script.with_name("board.txt")
+        spec = RuntimeSpec(device.pythons[0], lock, (engine, "numpy"))
+        return sorted(
+            wheel.source.read_text() for wheel in resolve(spec, device, emit=ignore).wheels
+        )
+
+    assert names("ncnn") == ["ncnn", "numpy"]
+    assert names("mnn") == ["mnn", "numpy"]
+    assert sorted(fetched) == ["mnn", "ncnn", "numpy"]
+    # What has left the store is fetched again.
+    ContentStore().path_of(sha256(b"numpy").hexdigest()).unlink()
+    assert names("openvino") == ["numpy", "openvino"]
+    assert sorted(fetched) == ["mnn", "ncnn", "numpy", "numpy", "openvino"]
 
 
 @pytest.mark.network
