@@ -1,5 +1,8 @@
 """Libraries compiled for a board of C++ sources, once per sources, compiler and flags.
 
+All files of a library are compiled as one, in their order: they may not give two things of their
+own the same name.
+
 Debian's cross compiler comes first, then Zig's from a toolbox, as for C (``toolchains``). Neither
 leaves its C++ library to the board: it is linked into what they make.
 """
@@ -49,7 +52,9 @@ _LANGUAGE: Final[Mapping[str, tuple[str, ...]]] = {
     ".c": ("-x", "c", "-std=c11"),
     ".cc": ("-std=c++17", "-fvisibility-inlines-hidden"),
 }
-_LINK: Final = ("-shared", "-s", "-Wl,--gc-sections", "-Wl,--no-undefined", "-ldl", "-lpthread")
+# Zig takes a link without -O for one to debug: it would first compile what checks for that.
+_STRIP: Final = ("-O2", "-s", "-Wl,--gc-sections")
+_LINK: Final = ("-shared", *_STRIP, "-Wl,--no-undefined", "-ldl", "-lpthread")
 # What a library of C++ asks of the C library, to tell the glibc it needs before hours are spent.
 _PROBE: Final = """
 #include <fstream>
@@ -170,7 +175,7 @@ def linked_program(
             run(compiler, [*_arguments(program, file), "-o", str(made)], file.name)
             own.append(made)
         inputs = map(str, (*own, *objects))
-        run(compiler, [*inputs, "-s", "-Wl,--gc-sections", "-o", str(output)], program.path)
+        run(compiler, [*inputs, *_STRIP, "-o", str(output)], program.path)
 
 
 def _arguments(library: LibrarySources, file: Path) -> list[str]:
@@ -244,7 +249,7 @@ class _Work:
         log = new_log(cache_root() / "logs", f"compile-{self.board.architecture}")
         with tempfile.TemporaryDirectory(prefix="edgekit-compile-") as scratch:
             objects = self._compile(_Run(Path(scratch), log, self.what), compilers[0])
-            for number, made in enumerate(file for each in objects.values() for file in each):
+            for number, made in enumerate(objects.values()):
                 shutil.copyfile(made, folder / f"{number:02}.o")
 
     def fill(self, folder: Path, compilers: Sequence[Toolchain]) -> None:
@@ -258,7 +263,7 @@ class _Work:
             for library in self.libraries:
                 made[library.path] = run.path(library.path)
                 made[library.path].parent.mkdir(parents=True)
-                inputs = [*objects[library.path], *(made[path] for path in library.needs)]
+                inputs = [objects[library.path], *(made[path] for path in library.needs)]
                 name = Path(library.path).name
                 arguments = [f"-Wl,-soname,{name}", *map(str, inputs), *_LINK]
                 run(compiler, [*arguments, "-o", str(made[library.path])], name)
@@ -288,19 +293,27 @@ class _Work:
             hint=f"log: {run.log}",
         )
 
-    def _compile(self, run: "_Run", compiler: Toolchain) -> Mapping[str, list[Path]]:
-        jobs = [(library, file) for library in self.libraries for file in library.files]
-        objects: dict[str, list[Path]] = {library.path: [] for library in self.libraries}
+    def _compile(self, run: "_Run", compiler: Toolchain) -> Mapping[str, Path]:
+        """Make one object file of each library."""
+        objects: dict[str, Path] = {}
+        total = sum(len(library.files) for library in self.libraries)
         with _pool() as pool:
-            futures = []
-            for number, (library, file) in enumerate(jobs):
-                made = run.path(f"{number}.o")
-                objects[library.path].append(made)
-                arguments = [*_arguments(library, file), "-o", str(made)]
-                futures.append(pool.submit(run, compiler, arguments, file.name))
-            for done, future in enumerate(as_completed(futures), 1):
+            futures = {}
+            for number, library in enumerate(self.libraries):
+                whole = run.path(f"{number}.cc")
+                # File by file, C++ spends more than half its time on the same headers.
+                whole.write_text(
+                    "".join(f'#include "{file}"\n' for file in library.files), encoding="utf-8"
+                )
+                made = objects[library.path] = run.path(f"{number}.o")
+                arguments = [*_arguments(library, whole), "-o", str(made)]
+                name = Path(library.path).name
+                futures[pool.submit(run, compiler, arguments, name)] = len(library.files)
+            done = 0
+            for future in as_completed(futures):
                 future.result()
-                self.emit(StepProgress(self.step, done, len(jobs), "files"))
+                done += futures[future]
+                self.emit(StepProgress(self.step, done, total, "files"))
         return objects
 
 

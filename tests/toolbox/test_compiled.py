@@ -17,13 +17,16 @@ from edgekit.toolbox.toolchains import Toolchain
 BOARD = Board("armv7l", "2.27")
 
 # Takes sources for objects and objects for libraries: all that is judged is who calls it how.
-COMPILER = """
+COMPILER = r"""
+import re
 import sys
 from pathlib import Path
 words = sys.argv[1:]
 made = Path(words[words.index("-o") + 1])
 sources = [Path(word) for word in words if word.endswith((".cc", ".o", ".so"))]
 text = "".join(path.read_text() for path in sources if path.exists() and path != made)
+included = r'#include "(.+)"\n'
+text = re.sub(included, lambda line: Path(line[1]).read_text(), text)
 if "#error" in text:
     sys.exit("a.cc:1: error: this cannot be")
 made.write_text(text + " ".join(word for word in words if word.startswith("-D")) + GLIBC)
@@ -74,6 +77,17 @@ def test_libraries_are_linked_in_order_and_told_of(libraries, make_compiler):
     assert [event.done for event in events if isinstance(event, StepProgress)] == [1, 2]
 
 
+def test_files_of_a_library_are_compiled_as_one_in_their_order(libraries, make_compiler, tmp_path):
+    (tmp_path / "c.cc").write_text("[c]")
+    first, second = libraries
+    both = replace(first, files=(tmp_path / "c.cc", *first.files))
+    files, events = archive((both, second), make_compiler())
+    assert "[c][a]-D" in files["x/liba.so"]
+    told = [event for event in events if isinstance(event, StepProgress)]
+    assert {event.total for event in told} == {3}
+    assert told[-1].done == 3
+
+
 def test_equal_sources_are_compiled_once_and_a_changed_header_again(libraries, make_compiler):
     archive(libraries, make_compiler())
     *_, last = archive(libraries, make_compiler())[1]
@@ -117,7 +131,7 @@ def test_error_in_a_source_shows_the_compilers_words_and_leaves_nothing(
     libraries, make_compiler, tmp_path
 ):
     (tmp_path / "b.cc").write_text("#error")
-    with pytest.raises(ToolboxError, match=r"b\.cc, by first-g\+\+") as caught:
+    with pytest.raises(ToolboxError, match=r"libb\.so, by first-g\+\+") as caught:
         archive(libraries, make_compiler())
     assert "this cannot be" in caught.value.message
     log = Path(caught.value.hint.removeprefix("log: "))
