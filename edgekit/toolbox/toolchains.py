@@ -87,7 +87,8 @@ def toolchains(architecture: str, glibc: str) -> tuple[Toolchain, ...]:
         found.append(
             Toolchain(
                 "ziglang",
-                (sys.executable, "-m", "ziglang", "cc", *zig_target(architecture, glibc)),
+                # Without -O it makes what looks for mistakes as a program runs, even to link.
+                (sys.executable, "-m", "ziglang", "cc", *zig_target(architecture, glibc), "-O2"),
                 {"ZIG_GLOBAL_CACHE_DIR": kept, "ZIG_LOCAL_CACHE_DIR": kept},
             )
         )
