@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.onboard.camera import line as line_of_stages
 from edgekit.onboard.camera.frames import Captured, Source, SourceEnded, SourceLostError
 from edgekit.onboard.camera.hand_over import POLICIES, HandOver
 from edgekit.onboard.camera.ledger import ENDS, Ledger
@@ -255,6 +256,29 @@ def test_stop_lets_what_is_on_its_way_arrive():
     timer.join()
     check_whole(source, ledger)
     assert set(ends_of(ledger)) == {"delivered"}
+
+
+@pytest.mark.parametrize(("stopped", "hanging"), [(False, False), (True, False), (False, True)])
+def test_last_frames_have_the_time_they_need_unless_it_is_stopped_or_hangs(
+    stopped, hanging, monkeypatch
+):
+    monkeypatch.setattr(line_of_stages, "_DRAIN_S", 0.3)
+    monkeypatch.setattr(line_of_stages, "_STILL_S", 0.3 if hanging else 60.0)
+    source = Numbered(2)
+    ledger = Ledger(STAGES)
+    stages = [Stage(name, nothing) for name in STAGES]
+
+    def take_long(_frames):
+        if stopped:
+            line.stop()
+        time.sleep(1.0)
+
+    stages[1] = Stage("inference", take_long)
+    line = Line(source, stages, Plan(BLOCK, {}), ledger)
+    line.run(lambda: None)
+    check_whole(source, ledger)
+    wanted = {"stopped": 2} if stopped or hanging else {"delivered": 2}
+    assert ends_of(ledger) == wanted
 
 
 def test_line_ends_after_as_many_frames_or_seconds():

@@ -16,7 +16,8 @@ from edgekit.onboard.timing import clock_ns
 _NS = 1_000_000_000
 _READ_S = 0.25
 _BACK_OFF_S = (0.1, 2.0)  # the first wait for a source that is gone, and the longest
-_DRAIN_S = 5.0
+_DRAIN_S = 5.0  # for what is on its way when somebody stops the line
+_STILL_S = 60.0  # in which no stage finishes anything: it hangs
 # Python's own is 5 ms: as long as a whole stage, for which another would wait.
 _SWITCH_INTERVAL_S = 0.0005
 
@@ -133,13 +134,25 @@ class Line:
         self.span_ns[1] = clock_ns()
 
     def _drain(self, threads: Sequence[threading.Thread]) -> None:
-        limit = clock_ns() + int(_DRAIN_S * _NS)
-        for thread in threads:
-            thread.join(max(0.0, (limit - clock_ns()) / _NS))
-        if any(thread.is_alive() for thread in threads):
-            self._abandon()
+        """Let what is on its way arrive: as long as it moves, or for a moment once stopped."""
+        moved_ns, done = clock_ns(), self._done()
+        stopped_ns = 0
+        while any(thread.is_alive() for thread in threads):
             for thread in threads:
-                thread.join()
+                thread.join(_READ_S / len(threads))
+            now_ns, before = clock_ns(), done
+            done = self._done()
+            if done != before:
+                moved_ns = now_ns
+            stopped_ns = stopped_ns or (now_ns if self._stop.is_set() else 0)
+            hangs = now_ns - moved_ns > _STILL_S * _NS
+            if hangs or (stopped_ns and now_ns - stopped_ns > _DRAIN_S * _NS):
+                self._abandon()
+                for thread in threads:
+                    thread.join()
+
+    def _done(self) -> List[int]:
+        return [each.so_far[0] for each in self._stages]
 
     def fail(self, why: str) -> None:
         """End before the time, for this reason; the first one is told."""
