@@ -220,7 +220,7 @@ def test_library_that_is_none_leaves_numpy(tmp_path):
 
 def test_library_of_another_version_leaves_numpy(steps_library, monkeypatch):
     monkeypatch.setattr(binding, "_VERSION", 99)
-    assert "version 2, not 99" in native.take_up(steps_library)
+    assert "version 3, not 99" in native.take_up(steps_library)
     assert native.taken_up() is None
 
 

@@ -9,6 +9,9 @@ they say otherwise, in integers::
     b = clip((298 * c + 516 * d           + 128) >> 8)
 
 Chroma is that of the nearest sample: nothing is interpolated. ``GREY`` is taken as it is.
+
+Where a smaller picture will do, each of its pixels is made of the mean of the samples that it
+covers, plane by plane, rounded half up; and of these means the colour is, once.
 Source of the formula: Microsoft, "Recommended 8-Bit YUV Formats for Video Rendering", Converting
 8-bit YUV to RGB888. Source of the layouts: the kernel's "Video for Linux API", Image Formats.
 
@@ -23,6 +26,7 @@ import numpy as np
 from edgekit.onboard import native
 from edgekit.onboard.arrays import Array
 from edgekit.onboard.camera.frames import Captured
+from edgekit.onboard.camera.jpeg import decoded
 from edgekit.onboard.faults import RunFailedError
 
 _PACKED_YUV = {"YUYV": (0, 1, 3), "UYVY": (1, 0, 2)}  # where Y, U and V of two pixels begin
@@ -33,34 +37,42 @@ _CODES = {
 }  # the enumeration of native/steps.h
 _BYTES = {"YUYV": 2, "UYVY": 2, "RGB3": 3, "BGR3": 3}  # of a pixel in the first plane, if not 1
 _JPEG = ("MJPG", "JPEG")
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _LARGEST_EDGE = 1 << 16  # in pixels; C's offsets within a line stay far below 32 bits
 
 FORMATS = (*_CODES, *_JPEG)
 """What can be made RGB."""
 
+REDUCIBLE = (*_PACKED_YUV, *_HALF_CHROMA, "YU12", *_JPEG)
+"""What can be made a smaller picture: with the others that costs more than it saves."""
 
-def to_rgb(captured: Captured, out: Optional[Array] = None) -> Array:
+REDUCTIONS = (2, 4, 8)
+"""By what."""
+
+
+def to_rgb(captured: Captured, out: Optional[Array] = None, by: int = 1) -> Array:
     """Make a frame RGB.
 
     Args:
         captured: what the source gave; its buffer may be given back afterwards.
-        out: where to write, ``uint8[H, W, 3]`` without gaps; a new array if ``None``.
+        out: where to write, ``uint8[H / by, W / by, 3]`` without gaps; a new array if ``None``.
+        by: how many times smaller in both directions: 1, or one of ``REDUCTIONS`` for what is
+            ``REDUCIBLE``, and a divisor of width and height.
 
     Returns:
-        ``uint8[H, W, 3]``; ``out`` itself where it was handed over, but for a JPEG, whose decoder
-        has memory of its own.
+        ``uint8[H / by, W / by, 3]``; ``out`` itself where it was handed over, but for a whole
+        JPEG, whose decoder has memory of its own.
 
     Raises:
         ValueError: the content is none of its format: too short, of an odd size where the format
-            has pairs of pixels, or no whole JPEG.
+            has pairs of pixels, or no whole JPEG; or its size is no multiple of ``by``.
         RunFailedError: the format is none that can be read here.
     """
-    shape = (captured.height, captured.width, 3)
+    shape = _shape(captured, by)
     if out is not None and not _fits(out, shape):
         raise ValueError("what is to be written to is not a plain uint8[%d, %d, 3]" % shape[:2])
     if captured.format in _JPEG:
-        return _decoded(captured, out)
+        size = (captured.width, captured.height)
+        return decoded(captured.format, _bytes_of(captured.data), size, by, out)
     if captured.format not in _CODES:
         raise RunFailedError(
             "frames of format %s cannot be read; those of %s can"
@@ -74,12 +86,13 @@ def to_rgb(captured: Captured, out: Optional[Array] = None) -> Array:
     rgb = np.empty(shape, np.uint8) if out is None else out
     library = native.taken_up()
     if library is None:
-        _write(captured.format, data, stride, rgb)
+        _write(captured, data, stride, by, rgb)
+        return rgb
+    about = (_CODES[captured.format], captured.width, captured.height, stride)
+    if by == 1:
+        library.rgb(*about, _address(data), _address(rgb))
     else:
-        library.rgb(
-            *(_CODES[captured.format], captured.width, captured.height, stride),
-            *(_address(data), _address(rgb)),
-        )
+        library.reduced(*about, by, _address(data), _address(rgb))
     return rgb
 
 
@@ -111,6 +124,17 @@ def _checked_stride(captured: Captured) -> int:
     return int(stride)
 
 
+def _shape(captured: Captured, by: int) -> Tuple[int, int, int]:
+    width, height = captured.width, captured.height
+    can_be = by in REDUCTIONS and captured.format in REDUCIBLE
+    if by != 1 and (not can_be or width % by or height % by):
+        raise ValueError(
+            "a frame of %s, %d x %d pixels, cannot be made %r times smaller"
+            % (captured.format, width, height, by)
+        )
+    return (height // by, width // by, 3)
+
+
 def _fits(out: Array, shape: Tuple[int, ...]) -> bool:
     return out.shape == shape and out.dtype == np.uint8 and bool(out.flags.c_contiguous)
 
@@ -125,8 +149,8 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _write(name: str, data: Array, stride: int, rgb: Array) -> None:
-    height, width = rgb.shape[:2]
+def _write(captured: Captured, data: Array, stride: int, by: int, rgb: Array) -> None:
+    name, height, width = captured.format, captured.height, captured.width
     lines = _lines(data, 0, height, stride, packed_stride(name, width))
     if name == "RGB3":
         rgb[...] = lines.reshape(rgb.shape)
@@ -136,15 +160,35 @@ def _write(name: str, data: Array, stride: int, rgb: Array) -> None:
         rgb[...] = lines[:, :, None]
     elif name in _PACKED_YUV:
         first_y, first_u, first_v = _PACKED_YUV[name]
-        _blend(lines[:, first_y::2], lines[:, first_u::4], lines[:, first_v::4], rgb)
-    elif name in _HALF_CHROMA:
+        u, v = [_means(lines[:, at::4], by, max(1, by // 2)) for at in (first_u, first_v)]
+        _blend(_means(lines[:, first_y::2], by, by), u, v, rgb)
+    else:
+        half = max(1, by // 2)
+        u, v = [_means(each, half, half) for each in _chroma(name, data, stride, height, width)]
+        _blend(_means(lines, by, by), u, v, rgb)
+
+
+def _chroma(name: str, data: Array, stride: int, height: int, width: int) -> Tuple[Array, Array]:
+    """U and V where they lie behind Y, each ``uint8[height / 2, width / 2]``."""
+    if name in _HALF_CHROMA:
         pairs = _lines(data, height * stride, height // 2, stride, width)
         first_u, first_v = _HALF_CHROMA[name]
-        _blend(lines, pairs[:, first_u::2], pairs[:, first_v::2], rgb)
-    else:
-        half = (height // 2, stride // 2, width // 2)
-        second = height * stride + half[0] * half[1]
-        _blend(lines, _lines(data, height * stride, *half), _lines(data, second, *half), rgb)
+        return pairs[:, first_u::2], pairs[:, first_v::2]
+    half = (height // 2, stride // 2, width // 2)
+    second = height * stride + half[0] * half[1]
+    return _lines(data, height * stride, *half), _lines(data, second, *half)
+
+
+def _means(samples: Array, down: int, across: int) -> Array:
+    """The mean of each ``down`` x ``across`` of ``uint8[H, W]``, rounded half up."""
+    if down == across == 1:
+        return samples
+    height, width = samples.shape[0] // down, samples.shape[1] // across
+    # 16 bits hold what 8 x 8 samples are together.
+    tall = samples.reshape(height, down, width * across).sum(axis=1, dtype=np.uint16)
+    sums = tall.reshape(height, width, across).sum(axis=2, dtype=np.uint16)
+    means: Array = (sums + np.uint16(down * across // 2)) // np.uint16(down * across)
+    return means
 
 
 def _lines(data: Array, first: int, count: int, stride: int, length: int) -> Array:
@@ -158,38 +202,10 @@ def _blend(y: Array, u: Array, v: Array, rgb: Array) -> None:
     luma = 298 * (y.astype(np.int32) - 16)
     d, e = u.astype(np.int32) - 128, v.astype(np.int32) - 128
     for channel, chroma in enumerate((409 * e, -100 * d - 208 * e, 516 * d)):
-        wide = np.repeat(chroma + 128, 2, axis=1)
-        if len(wide) != len(luma):
-            wide = np.repeat(wide, 2, axis=0)
+        wide = chroma + 128
+        for axis in (0, 1):
+            if wide.shape[axis] != luma.shape[axis]:
+                wide = np.repeat(wide, 2, axis=axis)
         wide += luma
         wide >>= 8
         rgb[:, :, channel] = np.minimum(np.maximum(wide, 0), 255)
-
-
-def _decoded(captured: Captured, out: Optional[Array]) -> Array:
-    try:
-        import cv2
-    except ImportError as error:
-        raise RunFailedError(
-            "frames of %s need OpenCV on the board: pip install opencv-python-headless, "
-            "or ask the camera for another format" % captured.format
-        ) from error
-    data = _bytes_of(captured.data)
-    _check_jpeg(data)
-    in_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # came with OpenCV 4.11, and spares a copy
-    flags = (cv2.IMREAD_COLOR if in_rgb is None else in_rgb) | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags)
-    if image is None or image.shape[:2] != (captured.height, captured.width):
-        size = "none" if image is None else "%d x %d pixels" % image.shape[1::-1]
-        raise ValueError("a JPEG of %s was to be %dx%d" % (size, *captured[2:4]))
-    rgb: Array = image if in_rgb is not None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, out)
-    return rgb
-
-
-def _check_jpeg(data: Array) -> None:
-    """Refuse half an image: the decoder would fill up the rest with grey."""
-    if data[:2].tobytes() != _JPEG_START:
-        raise ValueError("a frame that does not begin as a JPEG does")
-    # Cameras fill up what follows the end with anything, so it is looked for from behind.
-    if data.tobytes().rfind(_JPEG_END) < 0:
-        raise ValueError("a JPEG without its end")

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.onboard.arrays import Array
 
-_VERSION = 2  # STEPS_VERSION of steps.h
+_VERSION = 3  # STEPS_VERSION of steps.h
 LARGEST_EDGE = 1 << 20  # of a frame or an input, in pixels: indices stay within 32 bits
 
 DTYPES = {"float32": 0, "int8": 1, "uint8": 2}
@@ -69,6 +69,9 @@ class Library:
         self.rgb = native.steps_rgb
         self.rgb.argtypes = [c_int32, c_int32, c_int32, c_int32, c_void_p, c_void_p]
         self.rgb.restype = None
+        self.reduced = native.steps_reduced
+        self.reduced.argtypes = [*[c_int32] * 5, c_void_p, c_void_p]
+        self.reduced.restype = None
         memory: Any = [POINTER(Rules), c_int32, c_void_p]
         self.heads = native.steps_heads
         self.heads.argtypes = [POINTER(Head), POINTER(c_void_p), c_int32, *memory]

@@ -1,17 +1,11 @@
 /* A camera's bytes to RGB; edgekit/onboard/camera/pixels.py says by which arithmetic. */
 
+#include "colour.h"
 #include "cpu.h"
 #include "steps.h"
 
 /* Pixels that are worked on at a time: what lies between the loops stays in the nearest cache. */
 #define BLOCK 128
-
-INLINE uint8_t clipped(int32_t value)
-{
-    value >>= 8;
-    value = value < 0 ? 0 : value;
-    return (uint8_t)(value > 255 ? 255 : value);
-}
 
 /* Where c_step is known when it is compiled, each loop is one for vectors. count is even. */
 INLINE void yuv_block(const uint8_t *y, const uint8_t *u, const uint8_t *v, int c_step, int count,
@@ -19,16 +13,13 @@ INLINE void yuv_block(const uint8_t *y, const uint8_t *u, const uint8_t *v, int 
 {
     int32_t red[BLOCK], green[BLOCK], blue[BLOCK];
     for (int i = 0; i < count / 2; i++) {
-        int32_t d = u[c_step * i] - 128, e = v[c_step * i] - 128;
-        int32_t to_red = 409 * e + 128;
-        int32_t to_green = 128 - 100 * d - 208 * e;
-        int32_t to_blue = 516 * d + 128;
-        red[2 * i] = red[2 * i + 1] = to_red;
-        green[2 * i] = green[2 * i + 1] = to_green;
-        blue[2 * i] = blue[2 * i + 1] = to_blue;
+        int32_t d = u[c_step * i], e = v[c_step * i];
+        red[2 * i] = red[2 * i + 1] = to_red(e);
+        green[2 * i] = green[2 * i + 1] = to_green(d, e);
+        blue[2 * i] = blue[2 * i + 1] = to_blue(d);
     }
     for (int i = 0; i < count; i++) {
-        int32_t c = 298 * (y[i] - 16);
+        int32_t c = luma(y[i]);
         rgb[3 * i] = clipped(c + red[i]);
         rgb[3 * i + 1] = clipped(c + green[i]);
         rgb[3 * i + 2] = clipped(c + blue[i]);

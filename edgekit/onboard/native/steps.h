@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Counts up when a structure or a function changes; edgekit/onboard/native/binding.py asks. */
-#define STEPS_VERSION 2
+#define STEPS_VERSION 3
 
 enum { FLOAT32 = 0, INT8 = 1, UINT8 = 2 };
 
@@ -65,6 +65,11 @@ void steps_image(const Image *image, const uint8_t *frame, void *tensor, float *
  * planes follow one another. Widths of all YUV formats are even, and heights of those with planes. */
 void steps_rgb(int32_t format, int32_t width, int32_t height, int32_t stride, const uint8_t *data,
                uint8_t *rgb);
+
+/* The same of a YUV format to rgb[height / by, width / by, 3], of the mean of each by x by pixels.
+ * by: 2, 4 or 8, and divides both width and height. */
+void steps_reduced(int32_t format, int32_t width, int32_t height, int32_t stride, int32_t by,
+                   const uint8_t *data, uint8_t *rgb);
 
 /* Find, sort, suppress, place. The detections come first in memory: x0, y0, x1, y1, score, class
  * of each. memory: 6 * most_detections + 8 * capacity + classes + 2 * most_detections floats.
