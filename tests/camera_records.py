@@ -207,6 +207,7 @@ def simulate(run=None, **changes):
         "columns": list(COLUMNS),
         "ends": list(ENDS),
         "queues": {stage: {"depth": depth, "policy": policy} for stage, depth, policy in queues},
+        "decoded": {"by": 2, "width": 640, "height": 360},
         "source": {
             "kind": "v4l2", "name": "/dev/video0", "driver": "vivid", "card": "vivid",
             "format": "YUYV", "width": 1280, "height": 720, "fps": 30.0, "timestamps": "capture",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from edgekit.core.camera import PipelineSpec, PreviewSpec, QueueSpec, SinkSpec, SourceSpec
+from edgekit.core.camera import Decode, PipelineSpec, PreviewSpec, QueueSpec, SinkSpec, SourceSpec
 from edgekit.core.errors import UsageError
 from edgekit.core.names import Precision
 from edgekit.core.recipe import Pipeline
@@ -33,6 +33,7 @@ class CameraOptions:
         sink: where answers go; a path that is relative is brought home.
         batch: how many frames may be inferred together.
         memory_mb: what frames on their way may take.
+        decode: how large a picture is made of each.
         power_hz: readings of power each second; 0 for none.
         trace: where the timeline is written; ``None``: beside the record.
         layers: whether the model's layers are profiled before, for the timeline.
@@ -50,6 +51,7 @@ class CameraOptions:
     sink: SinkSpec | None = None
     batch: int | None = None
     memory_mb: int | None = None
+    decode: Decode | None = None
     power_hz: float = 10.0
     trace: Path | None = None
     layers: bool = False
@@ -90,6 +92,7 @@ def wanted_pipeline(
         placement=_merged(held.placement, options.placement),
         batch=options.batch or held.batch,
         memory_mb=options.memory_mb or held.memory_mb,
+        decode=options.decode or held.decode,
         preview=(held.preview or preview) if preview else None,
     )
     return Wanted(spec, recipe.lighter if recipe is not None else None)

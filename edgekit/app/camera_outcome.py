@@ -45,6 +45,8 @@ class CameraOutcome:
     Attributes:
         bundles: identity and engine with precision of each, the first choice first.
         source: what it told of itself.
+        decoded: the picture that was made of a frame, ``by`` times smaller: ``by``, ``width`` and
+            ``height``; ``None`` where it is not told.
         figures: without times where the device is emulated.
         folder: on the host, with the record and all that came home.
         trace: the timeline; ``None``: Perfetto's package is not here.
@@ -61,6 +63,7 @@ class CameraOutcome:
     emulated: bool
     spec: PipelineSpec
     source: Mapping[str, Any]
+    decoded: Mapping[str, int] | None
     figures: CameraFigures
     folder: Path
     trace: Path | None
@@ -125,6 +128,7 @@ def outcome_of(
         emulated=emulated,
         spec=replace(inputs.spec, source=_shown(inputs.spec.source)),
         source=told["source"],
+        decoded=asdict(record.decoded) if record.decoded else None,
         figures=found.untimed() if emulated else found,
         folder=folder,
         trace=_drawn(record, result, timeline) if can_trace() else None,

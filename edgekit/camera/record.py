@@ -27,6 +27,7 @@ from edgekit.camera.record_values import (
     DELIVERED,
     Away,
     Counts,
+    Decoded,
     Lost,
     SourceFacts,
     Switch,
@@ -69,6 +70,7 @@ class CameraRecord:
         batch: how many frames were inferred together with it; -1 for none.
         stages: in the order of the pipeline.
         queues: before each stage, in the same order.
+        decoded: the picture that was made of the first frame; ``None`` where it is not told.
         capture_cpu_ns: processor time of the thread that reads the source.
         cpu_ns: of the whole process while the line ran; ``None`` where the runner tells none.
         broken: why the line ended before its time; empty where it did not.
@@ -92,6 +94,7 @@ class CameraRecord:
     ends: tuple[str, ...]
     queues: tuple[QueueSpec, ...]
     source: SourceFacts
+    decoded: Decoded | None
     capture_cpu_ns: int
     cpu_ns: int | None
     broken: str
@@ -190,6 +193,7 @@ def _besides(table: Table, bundles: int) -> dict[str, Any]:
     switch = partial(Switch.from_json, bundles=bundles)
     return {
         "source": SourceFacts.from_json(value_of(table, "source")),
+        "decoded": Decoded.from_json(table.get("decoded")),
         "capture_cpu_ns": as_whole(value_of(capture, "cpu_ns"), "capture.cpu_ns"),
         **{name: _whole_or_none(table, name) for name in ("cpu_ns", "pid")},
         "broken": as_text(table.get("broken", ""), "broken"),

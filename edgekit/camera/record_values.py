@@ -71,6 +71,24 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """The picture that was made of a frame: ``by`` times smaller in both directions."""
+
+    by: int
+    width: int
+    height: int
+
+    @classmethod
+    def from_json(cls, value: object) -> Self | None:
+        """Take it out of a record; an older one has none, nor one without a frame."""
+        table = as_table({} if value is None else value, "decoded")
+        if not table:
+            return None
+        names = ("by", "width", "height")
+        return cls(*(as_whole(value_of(table, each), f"decoded.{each}", least=1) for each in names))
+
+
+@dataclass(frozen=True)
 class Lost:
     """Frames that the camera took and no program saw."""
 

@@ -86,6 +86,7 @@ class PipelineTable:
     placement: Mapping[str, str] = field(default_factory=dict)
     batch: int = 1
     memory_mb: int = PipelineSpec.memory_mb
+    decode: str = PipelineSpec.decode
     preview: PreviewTable | None = None
     adapt: AdaptTable | None = None
 
@@ -125,6 +126,7 @@ class PipelineTable:
             ),
             batch=self.batch,
             memory_mb=self.memory_mb,
+            decode=_read("decode", camera_grammar.parse_decode, self.decode),
             preview=PreviewSpec(self.preview.fps, self.preview.width) if self.preview else None,
             adapt=self.adapt.value() if self.adapt else None,
         )

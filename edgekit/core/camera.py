@@ -10,6 +10,7 @@ STAGES: Final = ("decode", "preprocess", "inference", "postprocess", "sink")
 SourceKind = Literal["v4l2", "folder", "video", "rtsp", "gstreamer", "drawn"]
 SinkKind = Literal["none", "lines", "images", "video", "memory"]
 QueuePolicy = Literal["block", "drop-oldest", "latest"]
+Decode = Literal["reduced", "whole"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class PipelineSpec:
         placement: cores of a stage's thread, as Linux writes a list of them.
         batch: how many frames may be inferred together.
         memory_mb: what frames that wait may take.
+        decode: ``reduced`` makes no larger picture than the models and whoever watches can use,
+            ``whole`` always the camera's.
         adapt: when to switch bundles; ``None``: never.
     """
 
@@ -105,6 +108,7 @@ class PipelineSpec:
     memory_mb: int = 256
     preview: PreviewSpec | None = None
     adapt: AdaptSpec | None = None
+    decode: Decode = "reduced"
 
     def as_json(self) -> Mapping[str, Any]:
         """The pipeline as the runner on the device reads it (``edgekit.onboard.camera.run``)."""

@@ -6,6 +6,7 @@ from typing import Final, cast, get_args
 
 from edgekit.core.camera import (
     STAGES,
+    Decode,
     QueuePolicy,
     QueueSpec,
     SinkKind,
@@ -18,6 +19,7 @@ from edgekit.core.names import nearest
 
 POLICIES: Final[tuple[str, ...]] = get_args(QueuePolicy)
 SINKS: Final[tuple[str, ...]] = get_args(SinkKind)
+DECODES: Final[tuple[str, ...]] = get_args(Decode)
 # What OpenCV's FFmpeg opens, by the usual names; anything else without an ending is a folder.
 VIDEO_SUFFIXES: Final = frozenset(
     {".avi", ".h264", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"}
@@ -154,6 +156,21 @@ def parse_cores(text: str) -> str:
     if not _CORES.fullmatch(written) or any(end and int(end) < int(at) for at, _, end in ranges):
         raise UsageError(f"{text!r} is no list of cores", hint="write 4-5, or 0,2")
     return written
+
+
+def parse_decode(text: str) -> Decode:
+    """Read how large a picture is to be decoded: ``reduced`` or ``whole``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    for decode in get_args(Decode):
+        if text == decode:
+            return cast("Decode", decode)
+    raise UsageError(
+        f"{text!r} is no way to decode{_meant(text, DECODES)}",
+        hint="reduced: no larger than the model can use; whole: as the camera has it",
+    )
 
 
 def parse_sink(text: str) -> SinkSpec:

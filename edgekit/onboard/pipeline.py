@@ -5,6 +5,8 @@ from typing import Any, Callable, Dict, Mapping, Optional
 from edgekit.onboard import steps
 from edgekit.onboard.arrays import Form, Postprocess, Preprocess, Quantised, Tensors, to_form
 from edgekit.onboard.faults import RunFailedError
+from edgekit.onboard.steps.geometry import Fit, read_fit
+from edgekit.onboard.steps.parameters import Parameters
 
 Outputs = Dict[str, Any]  # an array or a Quantised for each name
 
@@ -51,6 +53,19 @@ def _as_parameters(form: Form) -> Dict[str, Any]:
             "zero_point": int(form.zero_point),
         }
     return parameters
+
+
+def fit_of(description: Mapping[str, Any]) -> Optional[Fit]:
+    """Return how a job's preprocess step fits frames into the input; ``None`` where it sees none.
+
+    Raises:
+        ValueError: its parameters are wrong.
+    """
+    name = description["name"]
+    if name not in steps.IMAGE_STEPS:
+        return None
+    default = "letterbox" if name == "letterbox" else "stretch"
+    return read_fit(Parameters(name, dict(description.get("parameters") or {})), default)
 
 
 def make_postprocess(

@@ -23,6 +23,7 @@ RECIPE = Pipeline(
         placement=(("inference", "4-5"),),
         batch=2,
         memory_mb=64,
+        decode="whole",
         preview=PreviewSpec(1.0, 100),
         adapt=AdaptSpec(late_ms=100.0),
     ),
@@ -44,6 +45,7 @@ def test_recipe_holds_where_nothing_is_asked():
     assert (wanted.spec.queue, wanted.spec.queues) == (RECIPE.spec.queue, RECIPE.spec.queues)
     assert (wanted.spec.sink, wanted.spec.placement) == (RECIPE.spec.sink, RECIPE.spec.placement)
     assert (wanted.spec.batch, wanted.spec.memory_mb) == (2, 64)
+    assert wanted.spec.decode == "whole"
     assert wanted.spec.adapt == RECIPE.spec.adapt
     assert wanted.spec.preview is None  # nobody watches
 
@@ -60,12 +62,14 @@ def test_what_is_asked_wins_over_the_recipe():
         sink=SinkSpec(),
         batch=1,
         memory_mb=128,
+        decode="reduced",
     )
     spec = wanted_pipeline(asked, RECIPE).spec
     assert spec.source == SourceSpec("v4l2", "/dev/video0", 640, 480, "MJPG", 10.0)
     assert spec.queue == QueueSpec(3, "block")
     assert dict(spec.queues) == {"inference": QueueSpec(1, "latest"), "sink": QueueSpec(8, "block")}
     assert dict(spec.placement) == {"inference": "4-5", "sink": "0"}
+    assert spec.decode == "reduced"
     assert (spec.sink, spec.batch, spec.memory_mb, spec.seconds) == (SinkSpec(), 1, 128, 5.0)
 
 

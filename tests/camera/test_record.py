@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit.camera.record import make_record, read_record
+from edgekit.camera.record_values import Decoded
 from edgekit.core.camera import STAGES, QueueSpec
 from edgekit.core.errors import EdgekitError, RunnerError
 
-OPTIONAL = {"sink", "cpu_ns", "broken"}
+OPTIONAL = {"sink", "cpu_ns", "broken", "decoded"}
 POLICIES = ("block", "drop-oldest", "latest")
 EVENTFUL = {
     "times_ms": (3.0, 2.0, 60.0, 5.0, 1.0),
@@ -71,6 +72,7 @@ def test_files_are_read_as_they_were_left(eventful, tmp_path):
     assert record.bundles == BUNDLES
     assert record.queues == (QueueSpec(2, "latest"),) * 5
     assert record.source.card == "vivid"
+    assert record.decoded == Decoded(2, 640, 360)
     assert record.capture_cpu_ns == table["capture"]["cpu_ns"]
     assert (record.cpu_ns, record.broken) == (table["cpu_ns"], "")
     assert (record.source.exposure_ns, record.source.stamped_at) == (10 * MS, "end of frame")
@@ -111,6 +113,8 @@ def test_what_a_run_may_leave_out_is_told_as_unknown(eventful):
     assert (record.cpu_ns, record.broken) == (None, "")
     assert (record.source.timestamps, record.source.exposure_ns) == ("arrival", 0)
     assert record.source.buffers == 0
+    assert record.decoded is None
+    assert make_record({**table, "decoded": {}}, rows).decoded is None
 
 
 def test_run_of_no_frames_is_read(tmp_path):
@@ -149,6 +153,10 @@ WRONG = [
     (("source", "buffers"), -4, "source.buffers"),
     (("source", "timestamps"), "guess", "source.timestamps"),
     (("source", "offered"), "all", "source.offered"),
+    (("decoded", "by"), 0, "decoded.by = 0"),
+    (("decoded", "width"), "wide", "decoded.width"),
+    (("decoded",), {"by": 2}, "width"),
+    (("decoded",), 2, "decoded"),
     (("capture",), {}, "cpu_ns"),
     (("lost",), [[1, 0, "driver"]], "lost[0]"),
     (("lost",), [[1, 1]], "lost[0]"),

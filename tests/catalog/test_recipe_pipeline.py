@@ -38,6 +38,7 @@ queue = "latest:2"
 sink = "lines:/var/log/answers.jsonl"
 batch = 2
 memory_mb = 128
+decode = "whole"
 preview = { fps = 2, width = 320 }
 
 [pipeline.queues]
@@ -78,6 +79,7 @@ def test_whole_table_is_read(read):
         placement=(("inference", "4-5"),),
         batch=2,
         memory_mb=128,
+        decode="whole",
         preview=PreviewSpec(2.0, 320),
         adapt=AdaptSpec(late_ms=100.0, hot_c=80.0, back_ms=70.0, back_c=72.0),
     )
@@ -103,6 +105,7 @@ def test_path_counts_from_the_recipes_folder(read, tmp_path):
         ('source = "drawn"\nformat = "YUV"', r":17: pipeline\.format"),
         ('source = "drawn"\nqueue = "newest"', r":17: pipeline\.queue: .*policies"),
         ('source = "drawn"\nsink = "lines"', r":17: pipeline\.sink"),
+        ('source = "drawn"\ndecode = "hole"', r":17: pipeline\.decode: .*did you mean whole"),
         ('source = "drawn"\nfps = -1', r":17: fps must lie"),
         ('source = "drawn"\nbatch = 0', r":17: batch must lie"),
         ('source = "drawn"\nmemory_mb = 1', r":17: memory_mb must lie"),

@@ -58,6 +58,7 @@ LOCAL = ("camera", "profile", "--device", "local")
         (("--source", "drawn", "--sink", "line:a"), "did you mean lines"),
         (("--source", "drawn", "--sink", "lines:none/a.jsonl"), "there is no folder"),
         (("--source", "drawn", "--sink", "images:pictures"), "cannot be brought home"),
+        (("--source", "drawn", "--decode", "small"), "'small' is no way to decode"),
         (("--source", "drawn", "--fps", "0"), "not in the range"),
         (("--source", "drawn", "--fps", "nan"), "is not a number"),
         (("--source", "drawn", "--batch", "0"), "not in the range"),
@@ -116,6 +117,14 @@ def test_batch_that_the_active_model_does_not_take_is_refused_before_it_runs(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "decoded"), [((), ", decoded at 1/4 (320x180)"), (("--decode", "whole"), "")]
+)
+def test_profile_tells_at_what_size_frames_were_decoded(active, capsys, asked, decoded):
+    assert run([*LOCAL, "--source", "drawn:1280x720", "--frames", "10", *asked]) == 0
+    assert f"YUYV 1280x720{decoded} through tiny" in capsys.readouterr().out
+
+
 def test_profile_in_json_ends_with_all_that_is_known(active, capsys):
     assert run([*LOCAL, "--source", "drawn:64x48", "--frames", "30", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -126,6 +135,7 @@ def test_profile_in_json_ends_with_all_that_is_known(active, capsys):
     assert figures["captured"] == figures["delivered"] + dropped == 30
     assert told["source"]["kind"] == "drawn"
     assert told["spec"]["frames"] == 30
+    assert told["decoded"] == {"by": 1, "width": 64, "height": 48}
     assert (Path(told["folder"]) / "camera.json").is_file()
 
 

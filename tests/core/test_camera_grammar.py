@@ -133,6 +133,13 @@ def test_size_of_frames_is_width_by_height():
             grammar.parse_frame_size(wrong)
 
 
+def test_decoding_is_reduced_or_whole():
+    assert [grammar.parse_decode(text) for text in grammar.DECODES] == ["reduced", "whole"]
+    with pytest.raises(UsageError, match="did you mean reduced") as caught:
+        grammar.parse_decode("reduce")
+    assert "whole: as the camera has it" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

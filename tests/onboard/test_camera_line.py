@@ -13,7 +13,7 @@ from edgekit.onboard.camera import line as line_of_stages
 from edgekit.onboard.camera.frames import Captured, Source, SourceEnded, SourceLostError
 from edgekit.onboard.camera.hand_over import POLICIES, HandOver
 from edgekit.onboard.camera.ledger import ENDS, Ledger
-from edgekit.onboard.camera.line import Line, Plan
+from edgekit.onboard.camera.line import Line, Plan, size_bytes
 from edgekit.onboard.camera.stage import CorruptFrameError, FrameError, Stage
 from edgekit.onboard.faults import RunFailedError
 from edgekit.onboard.timing import clock_ns
@@ -350,3 +350,10 @@ def test_numbers_that_repeat_go_back_or_begin_again_are_no_losses():
     check_whole(source, ledger)
     assert ledger.counts()["lost"] == 2
     assert [count for _at_ns, count, _cause in ledger.as_json()["lost"]] == [2]
+
+
+@pytest.mark.parametrize(("by", "pixels"), [(1, 64 * 48), (4, 16 * 12)])
+def test_frame_takes_what_came_and_the_picture_that_is_made_of_it(by, pixels):
+    about = ("NV12", 64, 48, 0, 0, 0, 0, False, lambda: None)
+    assert size_bytes(Captured(np.zeros(4608, np.uint8), *about), by) == 4608 + 3 * pixels
+    assert size_bytes(Captured(None, *about), by) == 3 * pixels

@@ -42,6 +42,7 @@ class Session:
             raise RuntimeError("it was not to be loaded")
         self.nap_s = knobs.get("nap_s", 0)
         self.reads_numbers = knobs.get("reads_numbers", 0)
+        self.rows = knobs.get("rows")
         self.fail_at, self.calls = knobs.get("fail_at", 0), 0
 
     def run(self, inputs):
@@ -49,6 +50,8 @@ class Session:
         if self.calls == self.fail_at:
             raise RuntimeError("out of luck")
         time.sleep(self.nap_s)
+        if self.rows:
+            return {"y": np.array([self.rows], np.float32)}
         if not self.reads_numbers:
             return {"y": inputs["images"].mean(axis=(2, 3))}
         rgb = np.rint(inputs["images"][0].transpose(1, 2, 0) * 255).astype(np.uint8)
@@ -88,9 +91,14 @@ def job(folder, *, pipeline=None, size=SIZE, **changes):
 
 
 def start(folder, **changes):
+    """Start the runner on a job of these changes."""
+    return launch(job(folder, **changes))
+
+
+def launch(path):
     """Start the runner, as an agent does."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(job(folder, **changes))],
+        [sys.executable, "-c", RUNNER, str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -276,6 +284,83 @@ def test_frames_of_a_numbered_video_come_in_order_and_are_those_that_are_told(
         assert numbers == list(range(200))
     else:
         assert len(numbers) < 200
+
+
+HD = {**DRAWN, "width": 1280, "height": 720, "format": "NV12"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "by"),
+    [
+        ({"decode": "reduced"}, 4),
+        ({"decode": "reduced", "sink": {"kind": "lines", "path": "/dev/null"}}, 4),
+        ({"decode": "reduced", "sink": {"kind": "memory", "path": ""}}, 1),
+        ({"decode": "reduced", "preview": {"fps": 5, "width": 400}}, 2),
+        ({"decode": "whole"}, 1),
+        ({}, 1),  # as asked by an edgekit that knew of no other
+    ],
+)
+def test_picture_is_as_small_as_whoever_looks_at_it_allows(tmp_path, changes, by):
+    _, record, _ = run(tmp_path, pipeline={"source": HD, "frames": 3, **changes})
+    assert record["decoded"] == {"by": by, "width": 1280 // by, "height": 720 // by}
+    assert record["counts"]["delivered"] == 3
+
+
+def test_most_demanding_of_two_bundles_decides_how_small(tmp_path):
+    heavy = json.loads(job(tmp_path, size=[180, 320]).read_text())
+    adapt = {"late_ms": 1e6, "back_ms": 1.0, "after_s": 1.0, "back_after_s": 60.0}
+    adapt.update(hot_c=0.0, back_c=0.0)
+    asked = {"source": HD, "frames": 3, "decode": "reduced", "adapt": adapt}
+    _, record, _ = run(tmp_path, pipeline=asked, lighter=[{**heavy, "bundle": "larger"}])
+    assert record["bundles"] == ["heavy", "larger"]
+    assert record["decoded"]["by"] == 2
+
+
+@pytest.mark.parametrize("decode", ["reduced", "whole"])
+def test_boxes_and_previews_are_of_the_whole_frame_however_it_was_decoded(tmp_path, decode):
+    # One row of a detector: a box of the input's middle half, which is the frame's.
+    rows = [[32, 24, 32, 24, 0.9, 1.0]]
+    path = job(
+        tmp_path,
+        pipeline={
+            "source": HD,
+            "frames": 4,
+            "decode": decode,
+            "sink": {"kind": "lines", "path": str(tmp_path / "answers.jsonl")},
+            "preview": {"fps": 1000, "width": 320},
+        },
+        knobs={"rows": rows},
+    )
+    table = json.loads(path.read_text())
+    described = table["job"]
+    described["outputs"] = [{"name": "y", "dtype": "float32", "shape": [1, 1, 6]}]
+    described["postprocess"] = {
+        "name": "yolov5",
+        "parameters": {"size": SIZE, "fit": "stretch"},
+    }
+    path.write_text(json.dumps(table))
+    events, record, _ = finished(tmp_path, launch(path))
+    assert record["decoded"]["by"] == (4 if decode == "reduced" else 1)
+    for line in (tmp_path / "answers.jsonl").read_text().splitlines():
+        [box] = json.loads(line)["answers"]
+        assert box[:4] == pytest.approx([320, 180, 960, 540], abs=0.01)
+    shown = [event for event in events if event["phase"] == "preview"]
+    assert shown
+    for event in shown:
+        assert (event["width"], event["height"]) == (320, 180)
+        [box] = event["answers"]
+        assert box[:4] == pytest.approx([80, 45, 240, 135], abs=0.1)
+
+
+def test_folder_of_images_of_several_sizes_is_inferred_whole(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, size in enumerate([(64, 48), (32, 24), (64, 48), (16, 90)]):
+        cv2.imwrite(str(images / f"{number}.png"), np.zeros((*size, 3), np.uint8))
+    source = {**DRAWN, "kind": "folder", "name": str(images), "width": 0, "height": 0}
+    asked = {"source": {**source, "format": ""}, "frames": 0}
+    _, record, _ = run(tmp_path, pipeline=asked)
+    assert record["counts"] == {"captured": 4, "delivered": 4, "dropped": {}, "lost": 0}
 
 
 def test_camera_that_is_not_there_is_told_before_a_model_is_loaded(tmp_path):

@@ -43,8 +43,9 @@ def variant(session, batch):
 def frames(levels):
     made = []
     for number, level in enumerate(levels):
-        captured = Captured(None, "RGB3", 4, 4, 0, 0, 0, -1, False, lambda: None)
+        captured = Captured(None, "RGB3", 8, 12, 0, 0, 0, -1, False, lambda: None)
         frame = Frame(number, captured, 1)
+        # Decoded smaller than it was taken.
         frame.rgb = np.full((4, 4, 3), level, np.uint8)
         made.append(frame)
     return made
@@ -63,7 +64,7 @@ def answers(model, taken):
 def test_frames_of_a_batch_get_their_own_answers(quantised):
     session = Session(quantised=quantised)
     found = answers(variant(session, 4), frames([10, 20, 30]))
-    assert found == [[10.0, [4, 4, 3]], [20.0, [4, 4, 3]], [30.0, [4, 4, 3]]]
+    assert found == [[10.0, [12, 8, 3]], [20.0, [12, 8, 3]], [30.0, [12, 8, 3]]]
     assert session.shapes == [(4, 3, 4, 4)]
 
 

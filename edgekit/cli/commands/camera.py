@@ -78,6 +78,11 @@ _PIPELINE: Final = (
         help="What frames on their way may take; default: 256.",
     ),
     click.option(
+        "--decode",
+        metavar="HOW",
+        help="reduced: no larger than the model can use (default); whole: as the camera has it.",
+    ),
+    click.option(
         "--seconds", type=Duration(or_none=True), metavar="TIME", help="How long; 0: to the end."
     ),
     click.option(
@@ -245,6 +250,7 @@ def _options(asked: dict[str, Any]) -> "CameraOptions":
         sink=read(grammar.parse_sink, asked["sink"]),
         batch=asked["batch"],
         memory_mb=asked["memory_mb"],
+        decode=read(grammar.parse_decode, asked["decode"]),
         power_hz=asked["power_hz"],
         trace=_writable(asked["trace"]),
         layers=asked["layers"],

@@ -43,10 +43,12 @@ def _head(outcome: "CameraOutcome") -> str:
     told = outcome.source
     rate = f" at {told['fps']:g} fps" if told.get("fps") else ""
     stamps = ", stamped on arrival" if told.get("timestamps") == "arrival" else ""
+    small = outcome.decoded if outcome.decoded and outcome.decoded["by"] > 1 else None
+    decoded = f", decoded at 1/{small['by']} ({small['width']}x{small['height']})" if small else ""
     runs = ", then ".join(runs for _bundle, runs in outcome.bundles)
     return (
         f"{told.get('name') or told.get('kind')} ({told.get('card') or told.get('driver')}): "
-        f"{told.get('format')} {told.get('width')}x{told.get('height')}{rate}{stamps} "
+        f"{told.get('format')} {told.get('width')}x{told.get('height')}{rate}{stamps}{decoded} "
         f"through {outcome.model} on {runs}, {outcome.device}"
     )
 

@@ -1,7 +1,7 @@
 """What a source gives, and what becomes of it on its way through the stages."""
 
 from collections import namedtuple
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 
 class SourceEnded(Exception):  # noqa: N818 - no fault: a file has an end
@@ -94,7 +94,7 @@ class Frame:
     Attributes:
         number: counted from 0 in the order of capture.
         captured: as the source gave it; its buffer is given back once it was decoded.
-        rgb: ``uint8[H, W, 3]`` after decoding.
+        rgb: ``uint8[H, W, 3]`` after decoding; smaller by a whole number where that will do.
         tensors, outputs, answers: after preprocess, inference and postprocess.
         bundle: index of the bundle that inferred it; -1 before.
         batch: how many frames were inferred together; -1 before.
@@ -126,6 +126,11 @@ class Frame:
         self.size_bytes = 0
         self.visits: List[Visit] = [Visit() for _ in range(stages)]
         self._release: Optional[Callable[[], None]] = captured.release
+
+    @property
+    def shape(self) -> Tuple[int, int, int]:
+        """Height, width and channels of the whole frame, whose pixels boxes are told in."""
+        return (self.captured.height, self.captured.width, 3)
 
     def release(self) -> None:
         """Give the source's buffer back, if that was not done."""

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Mapping
 from edgekit.onboard.arrays import Postprocess, Preprocess
 from edgekit.onboard.camera.run import run_camera
 from edgekit.onboard.camera.variant import Variant
-from edgekit.onboard.pipeline import make_postprocess, make_preprocess
+from edgekit.onboard.pipeline import fit_of, make_postprocess, make_preprocess
 
 # Takes a bundle's table of the job and its knobs; gives the engine's session.
 Load = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
@@ -34,8 +34,9 @@ def variant_of(
     table: Mapping[str, Any], session: Any, preprocess: Preprocess, postprocess: Postprocess
 ) -> Variant:
     """Put a loaded model and its steps together, as its table describes them."""
-    inputs, name = table["job"]["inputs"], str(table.get("bundle", ""))
-    return Variant(session, preprocess, postprocess, inputs, name)
+    steps, name = table["job"], str(table.get("bundle", ""))
+    fit = fit_of(steps["preprocess"])
+    return Variant(session, preprocess, postprocess, steps["inputs"], name, fit)
 
 
 def _lighter(table: Mapping[str, Any], load: Load, threads: int) -> Variant:

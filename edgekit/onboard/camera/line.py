@@ -25,6 +25,13 @@ _SWITCH_INTERVAL_S = 0.0005
 _thread_id = getattr(threading, "get_native_id", threading.get_ident)
 
 
+def size_bytes(captured: Captured, by: int = 1) -> int:
+    """Return what a frame takes: what the source gave, and the same in RGB, reduced by ``by``."""
+    raw: int = memoryview(captured.data).nbytes if captured.data is not None else 0
+    pixels: int = (captured.width // by) * (captured.height // by)
+    return raw + 3 * pixels
+
+
 class Plan:
     """What a line keeps to.
 
@@ -61,6 +68,7 @@ class Line:
         plan: when it ends, and how frames wait.
         ledger: of the same stages.
         on_end: told of every frame at its end, by whichever thread ended it.
+        size_bytes: what a frame takes while it is on its way.
 
     Attributes:
         away: why the source is gone; empty while it is there.
@@ -74,7 +82,9 @@ class Line:
         plan: Plan,
         ledger: Ledger,
         on_end: Callable[[Frame], None] = lambda _frame: None,
+        size_bytes: Callable[[Captured], int] = size_bytes,
     ) -> None:
+        self._size_bytes = size_bytes
         self._source, self._stages, self._plan, self._ledger = source, stages, plan, ledger
         self._on_end = on_end
         self.queues: List[HandOver] = []
@@ -202,7 +212,7 @@ class Line:
 
     def _begin(self, frame: Frame) -> None:
         captured = frame.captured
-        frame.size_bytes = _size_bytes(captured)
+        frame.size_bytes = self._size_bytes(captured)
         with self._lock:
             self._held_bytes += frame.size_bytes
             full = self._held_bytes > self._plan.memory_bytes
@@ -286,10 +296,3 @@ class Line:
         else:
             self._ledger.dropped(frame, index, cause)
         self._on_end(frame)
-
-
-def _size_bytes(captured: Captured) -> int:
-    """Return what a frame takes: what the source gave, and the same in RGB."""
-    raw: int = memoryview(captured.data).nbytes if captured.data is not None else 0
-    pixels: int = captured.width * captured.height
-    return raw + 3 * pixels

@@ -47,7 +47,9 @@ class Preview:
         """Tell whether a picture is due."""
         return bool(self._period_ns) and now_ns >= self._due_ns
 
-    def event(self, number: int, rgb: Array, answers: Sequence[Any], now_ns: int) -> Dict[str, Any]:
+    def event(
+        self, number: int, rgb: Array, answers: Sequence[Any], now_ns: int, by: int = 1
+    ) -> Dict[str, Any]:
         """Make the event, and note that the next one is due a period later.
 
         Args:
@@ -55,12 +57,13 @@ class Preview:
             rgb: ``uint8[H, W, 3]``; it is only read.
             answers: of the postprocess step; boxes in pixels of the frame.
             now_ns: by CLOCK_MONOTONIC.
+            by: how many times larger the frame is, whose pixels its answers are in.
         """
         if now_ns - self._due_ns >= self._period_ns:
             self._due_ns = now_ns + self._period_ns
         else:  # a frame that comes late does not put off those after it
             self._due_ns += self._period_ns
-        picture, rows, data = self._fitting(rgb, answers)
+        picture, rows, data = self._fitting(rgb, answers, by)
         height, width = picture.shape[:2]
         return {
             "event": "camera",
@@ -74,12 +77,12 @@ class Preview:
             "answers": rows,
         }
 
-    def _fitting(self, rgb: Array, answers: Sequence[Any]) -> Tuple[Array, List[Any], str]:
+    def _fitting(self, rgb: Array, answers: Sequence[Any], by: int) -> Tuple[Array, List[Any], str]:
         """Shrink until the line is one that the agent takes; begin there with the next frame."""
         step = max(self._step, -(-rgb.shape[1] // self._width))
         while True:
             picture = shrunk(rgb, step)
-            rows = scaled(answers, 1 / step)
+            rows = scaled(answers, 1 / (step * by))
             data = base64.b64encode(self._pack(picture)).decode("ascii")
             too_long = len(data) + len(json.dumps(rows)) > MOST_PACKED_BYTES
             if not too_long or max(picture.shape[:2]) == 1:

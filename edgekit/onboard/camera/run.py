@@ -12,10 +12,12 @@ import numpy as np
 
 from edgekit.onboard.camera import stage as clocks
 from edgekit.onboard.camera.adapt import Switch, hottest_c, thermal_files
-from edgekit.onboard.camera.frames import Frame, SourceLostError
+from edgekit.onboard.camera.decode import Decoder
+from edgekit.onboard.camera.frames import Captured, Frame, SourceLostError
 from edgekit.onboard.camera.ledger import Ledger
-from edgekit.onboard.camera.line import Line, Plan
-from edgekit.onboard.camera.stage import CorruptFrameError, FrameError, Stage
+from edgekit.onboard.camera.line import Line, Plan, size_bytes
+from edgekit.onboard.camera.reduction import Reduction
+from edgekit.onboard.camera.stage import FrameError, Stage
 from edgekit.onboard.camera.teller import Teller, print_line
 from edgekit.onboard.camera.variant import Variant, check_batch
 from edgekit.onboard.cores import usable_cores
@@ -88,11 +90,12 @@ class _Run:
         self._source = make_source(pipeline["source"])
         self._sink = _make_sink(pipeline["sink"])
         self._preview = _make_preview(pipeline["preview"])
+        self._reduction = self._make_reduction()
+        self._decoder = Decoder(self._reduction, len(STAGES))
         adapt = pipeline["adapt"]
         self._switch = Switch(adapt, len(variants)) if adapt else None
         self._zones = thermal_files() if adapt and adapt["hot_c"] else []
         self._variant = 0
-        self._buffers: List[Any] = []
         self._stages = self._make_stages()
         plan = Plan(
             pipeline["queue"],
@@ -101,7 +104,11 @@ class _Run:
             int(pipeline["frames"]),
             int(pipeline["memory_mb"]) * _MB,
         )
-        self.line = Line(self._source, self._stages, plan, self._ledger, self._keep_buffer)
+        self.line = Line(
+            *(self._source, self._stages, plan, self._ledger),
+            on_end=self._decoder.keep,
+            size_bytes=self._size_bytes,
+        )
         self._seconds = _Seconds(self._stages, self._ledger, self.line)
         self._opened = False
         self._teller = Teller(print_line)
@@ -144,6 +151,7 @@ class _Run:
                 for each, queue in zip(self._stages, self.line.queues)
             },
             "source": self._source.facts,
+            "decoded": self._reduction.facts,
             "sink": {} if self._sink is None else self._sink.facts,
             "capture": {"cpu_ns": self.line.capture_cpu_ns},
             "cpu_ns": clocks.process_cpu_ns() - self._began_cpu_ns,
@@ -157,9 +165,22 @@ class _Run:
         write_json(os.path.join(folder, RECORD), record)
         return {"files": [RECORD, ROWS], "broken": self.line.broken}
 
+    def _make_reduction(self) -> Reduction:
+        preview = self._pipeline["preview"]
+        # An edgekit from before this could be asked for says nothing, and means what it did.
+        asked = self._pipeline.get("decode", "whole")
+        return Reduction(
+            [variant.fit for variant in self._variants],
+            int(preview["width"]) if preview else 0,
+            whole=asked == "whole" or (self._sink is not None and self._sink.pictures),
+        )
+
+    def _size_bytes(self, captured: Captured) -> int:
+        return size_bytes(captured, self._reduction.by(captured))
+
     def _make_stages(self) -> List[Stage]:
         work: Dict[str, Callable[[List[Frame]], None]] = {
-            "decode": self._decode,
+            "decode": self._decoder.decode,
             "preprocess": self._preprocess,
             "inference": self._infer,
             "postprocess": self._postprocess,
@@ -171,24 +192,6 @@ class _Run:
             Stage(name, work[name], most.get(name, 1), str(placement.get(name, "")))
             for name in STAGES
         ]
-
-    def _decode(self, frames: List[Frame]) -> None:
-        from edgekit.onboard.camera.pixels import to_rgb
-
-        for frame in frames:
-            buffer = self._buffers.pop() if self._buffers else None
-            try:
-                frame.rgb = to_rgb(frame.captured, buffer)
-            except ValueError as error:
-                raise CorruptFrameError(str(error)) from error
-            if not np.may_share_memory(frame.rgb, np.asarray(frame.captured.data)):
-                frame.release()
-
-    def _keep_buffer(self, frame: Frame) -> None:
-        # What was asked of the system anew for each frame would be cleared by it each time.
-        rgb, frame.rgb = frame.rgb, None
-        if rgb is not None and rgb.base is None and len(self._buffers) < len(STAGES):
-            self._buffers.append(rgb)
 
     def _preprocess(self, frames: List[Frame]) -> None:
         for frame in frames:
@@ -218,7 +221,10 @@ class _Run:
             if self._preview is not None:
                 now_ns = clock_ns()
                 if self._preview.wanted(now_ns):
-                    event = self._preview.event(frame.number, frame.rgb, frame.answers, now_ns)
+                    event = self._preview.event(
+                        *(frame.number, frame.rgb, frame.answers, now_ns),
+                        by=self._reduction.by(frame.captured),
+                    )
                     self._teller.tell(event)
 
 

@@ -1,12 +1,13 @@
 """A loaded model with the steps before and after it, as the stages of a line call them."""
 
-from typing import Any, List, Mapping, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from edgekit.onboard.arrays import Array, Postprocess, Preprocess, Quantised
 from edgekit.onboard.camera.frames import Frame
 from edgekit.onboard.faults import RunFailedError
+from edgekit.onboard.steps.geometry import Fit
 
 _BLANK = (480, 640, 3)
 
@@ -19,6 +20,7 @@ class Variant:
         preprocess, postprocess: the bundle's steps.
         inputs: the model's inputs, ``name`` and ``shape``.
         name: the bundle's identity.
+        fit: how frames are fitted into the model's input; ``None`` where that is not known.
     """
 
     def __init__(
@@ -28,8 +30,9 @@ class Variant:
         postprocess: Postprocess,
         inputs: Sequence[Mapping[str, Any]],
         name: str,
+        fit: Optional[Fit] = None,
     ) -> None:
-        self.name = name
+        self.name, self.fit = name, fit
         self._session, self._preprocess, self._postprocess = session, preprocess, postprocess
         shapes = [list(each["shape"]) for each in inputs]
         self.batch = int(shapes[0][0]) if shapes and shapes[0] else 1
@@ -58,7 +61,7 @@ class Variant:
 
     def postprocess(self, frame: Frame) -> None:
         """Outputs -> answers."""
-        frame.answers = self._postprocess(frame.outputs, frame.rgb.shape)
+        frame.answers = self._postprocess(frame.outputs, frame.shape)
         frame.outputs = None
 
     def warm_up(self) -> None:

@@ -25,6 +25,7 @@ class LinesSink(Sink):
     """
 
     kind = "lines"
+    pictures = False
 
     def __init__(self, path: str) -> None:
         super().__init__(needed(self.kind, path, "of the file for the answers"))

@@ -10,6 +10,7 @@ class NoneSink(Sink):
     """Counts frames."""
 
     kind = "none"
+    pictures = False
 
     def open(self, facts: Mapping[str, Any]) -> None:
         """Do nothing."""

@@ -12,10 +12,12 @@ class Sink:
     A run replaces what an earlier one left at the same path.
 
     Attributes:
+        pictures: whether it does anything with a frame's pixels.
         facts: in JSON's values: ``kind``, ``path``, ``frames`` and ``bytes`` that were taken.
     """
 
     kind = ""
+    pictures = True
 
     def __init__(self, path: str) -> None:
         self.facts: Dict[str, Any] = {"kind": self.kind, "path": path, "frames": 0, "bytes": 0}
