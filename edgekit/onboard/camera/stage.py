@@ -72,7 +72,8 @@ def _cpu_clock() -> Callable[[], int]:
 def _core_teller() -> Callable[[], int]:
     """Return what tells the core that the calling thread is on; -1 where nobody can."""
     try:
-        found = ctypes.CDLL(None).sched_getcpu
+        # Of a function of CDLL each call lets go of Python's lock, for which others wait.
+        found = ctypes.PyDLL(None).sched_getcpu
     except (OSError, AttributeError):
         return lambda: -1
     return found
