@@ -100,7 +100,7 @@ class DiskImage:
 def disk_recipe() -> RootfsRecipe:
     """Return the recipe of the root file system."""
     base = recipe_for("aarch64")
-    return RootfsRecipe(base.architecture, base.suite, (*base.packages, *_PACKAGES))
+    return RootfsRecipe(base.architecture, base.suite, _PACKAGES, base=base, hooks=())
 
 
 def disk_image(*, mirror: str | None = None, emit: EventSink = ignore) -> DiskImage:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from contextlib import suppress
@@ -26,16 +27,28 @@ _ROOM_BYTES: Final = 1 << 30
 
 @dataclass(frozen=True)
 class RootfsRecipe:
-    """All that a root file system's content depends on, but for the archive's state."""
+    """All that a root file system's content depends on, but for the archive's state.
+
+    Attributes:
+        base: what it begins from, as a copy, beside which ``packages`` and ``hooks`` are.
+        early_hooks: what is done before the packages are there.
+        hooks: what is done when they are.
+    """
 
     architecture: str
     suite: str
     packages: tuple[str, ...]
+    base: "RootfsRecipe | None" = None
     left_out: tuple[str, ...] = (
         "/usr/share/man/*",
         "/usr/share/doc/*",
         "/usr/share/locale/*",
         "/usr/share/info/*",
+    )
+    # OpenSSH's package makes the keys that are not there: long work for an emulated processor.
+    early_hooks: tuple[str, ...] = (
+        'mkdir -p "$1"/etc/ssh',
+        'for kind in rsa ecdsa ed25519; do touch "$1"/etc/ssh/ssh_host_${kind}_key; done',
     )
     # '*' is a password that nothing matches, yet no lock: sshd refuses locked accounts.
     hooks: tuple[str, ...] = (
@@ -104,6 +117,8 @@ def build_rootfs(
     path = rootfs_path(recipe)
     if path.is_dir():
         return path
+    if recipe.base is not None:
+        build_rootfs(recipe.base, root, mirror=mirror, emit=emit)
     subject = f"the Debian {recipe.architecture} root file system"
     with FileLock(boards_folder() / ".locks" / recipe.name, emit, subject):
         if path.is_dir():
@@ -195,10 +210,10 @@ def mmdebstrap_command(
         "mmdebstrap",
         "--verbose",
         f"--architectures={recipe.architecture}",
-        "--variant=minbase",
+        f"--variant={'minbase' if recipe.base is None else 'custom'}",
         "--mode=root",
         "--format=directory",
-        f"--include={','.join(recipe.packages)}",
+        *_install_options(recipe),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.left_out),
         '--aptopt=APT::Install-Recommends "false"',
         *([f'--aptopt=Acquire::http::Proxy "{proxy}"'] if proxy else []),
@@ -207,6 +222,22 @@ def mmdebstrap_command(
         str(folder),
         archive_line,
     ]
+
+
+def _install_options(recipe: RootfsRecipe) -> list[str]:
+    if recipe.base is None:
+        early = (f"--essential-hook={hook}" for hook in recipe.early_hooks)
+        return [f"--include={','.join(recipe.packages)}", *early]
+    base = shlex.quote(str(rootfs_path(recipe.base)))
+    sources, kept = '"$1"/etc/apt/sources.list', '"$1"/.sources.list'
+    # The archive is that of this call, whichever the base came from.
+    begin = f'mv {sources} {kept} && cp -a --reflink=auto {base}/. "$1" && mv {kept} {sources}'
+    # As mmdebstrap does it: apt is the host's, and dpkg runs in there.
+    install = (
+        'DEBIAN_FRONTEND=noninteractive APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes '
+        f'-oDPkg::Chroot-Directory="$1" install {" ".join(recipe.packages)}'
+    )
+    return [f"--setup-hook={begin}", f"--customize-hook={install}"]
 
 
 def _run_mmdebstrap(
@@ -220,7 +251,8 @@ def _run_mmdebstrap(
         recipe, folder, archive_line(recipe.suite, mirror), apt_sources.host_proxy()
     )
     log = folder.parent / f"{recipe.name}.log"
-    progress = InstallProgress(f"board:rootfs:{recipe.architecture}", emit)
+    rounds = 2 if recipe.base is None else 1
+    progress = InstallProgress(f"board:rootfs:{recipe.architecture}", emit, rounds)
     with (
         log.open("w", encoding="utf-8") as kept,
         subprocess.Popen(
@@ -254,16 +286,20 @@ def _run_mmdebstrap(
 class InstallProgress:
     """Turns what mmdebstrap, apt and dpkg say into progress: packages set up, of how many.
 
-    They are installed in two rounds, and the second round's number is known only when it
-    begins: until then the total is not known.
+    A round's number is known only when it begins: until the last does, the total is not known.
+
+    Args:
+        step: whose progress it is.
+        emit: told of it.
+        rounds: in how many they are installed: one where another file system is begun from.
     """
 
     _PLANNED: Final = re.compile(r"\d+ upgraded, (\d+) newly installed")
-    _ROUNDS: Final = 2
 
-    def __init__(self, step: str, emit: EventSink) -> None:
+    def __init__(self, step: str, emit: EventSink, rounds: int = 2) -> None:
         self._step = step
         self._emit = emit
+        self._rounds = rounds
         self._planned: list[int] = []
         self._done = 0
 
@@ -273,5 +309,5 @@ class InstallProgress:
             self._planned.append(int(planned[1]))
         elif line.startswith("Setting up "):
             self._done += 1
-            total = sum(self._planned) if len(self._planned) >= self._ROUNDS else None
+            total = sum(self._planned) if len(self._planned) >= self._rounds else None
             self._emit(StepProgress(self._step, self._done, total, "packages"))

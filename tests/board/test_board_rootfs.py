@@ -64,6 +64,26 @@ def test_command_takes_proxy_and_archive_as_given():
     assert not any("Proxy" in word for word in plain)
 
 
+def test_command_begins_from_the_base_where_there_is_one(own_cache):
+    base = recipe_for("aarch64")
+    more = replace(base, base=base, packages=("rauc", "udev"), hooks=())
+    assert len({base.name, more.name, replace(more, base=replace(base, suite="sid")).name}) == 3
+    command = mmdebstrap_command(more, Path("/x"), "deb m bookworm main", None)
+    assert "--variant=custom" in command
+    [begin] = [word for word in command if word.startswith("--setup-hook=")]
+    assert f"{rootfs_path(base)}/." in begin
+    [install] = [word for word in command if word.startswith("--customize-hook=")]
+    assert install.endswith(" install rauc udev")
+
+
+def test_progress_of_one_round_knows_the_total_from_its_beginning():
+    events = []
+    progress = InstallProgress("s", events.append, rounds=1)
+    progress.read("0 upgraded, 2 newly installed, 0 to remove and 0 not upgraded.\n")
+    progress.read("Setting up rauc (1.8-2+deb12u1) ...\n")
+    assert events == [StepProgress("s", 1, 2, "packages")]
+
+
 def test_progress_counts_packages_and_knows_the_total_in_the_second_round():
     events = []
     progress = InstallProgress("s", events.append)
@@ -120,6 +140,16 @@ def test_rootfs_is_made_once_and_only_whole(fake_mmdebstrap, own_cache):
     assert path == rootfs_path(recipe_for("aarch64"))
     assert _build() == path
     assert (path / "made").read_text() == "\n"
+
+
+def test_base_is_made_first_and_once(fake_mmdebstrap, own_cache):
+    fake_mmdebstrap('for w; do case $w in */.building-*) mkdir "$w"; echo >>"$w/made";; esac; done')
+    base = recipe_for("aarch64")
+    more = replace(base, base=base, packages=("rauc",))
+    for _ in range(2):
+        assert build_rootfs(more, Privilege(), mirror="http://m.example", emit=ignore).is_dir()
+    for recipe in (base, more):
+        assert (rootfs_path(recipe) / "made").read_text() == "\n"
 
 
 def test_rootfs_that_is_interrupted_leaves_nothing_behind(fake_mmdebstrap, own_cache):
