@@ -151,6 +151,8 @@ def _laid_out(module: IRModule) -> IRModule:
     import tvm
     from tvm import relax
 
+    from .build_fold import reordered
+
     passes = relax.transform
     first = (
         passes.Normalize(),
@@ -160,7 +162,7 @@ def _laid_out(module: IRModule) -> IRModule:
     layout = passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})
     for passed in ((*first, layout, passes.Normalize()), first):
         try:
-            return tvm.transform.Sequential([*passed, passes.FoldConstant()])(module)
+            return tvm.transform.Sequential([*passed, reordered(), passes.FoldConstant()])(module)
         except tvm.error.InternalError:
             # ConvertLayout knows not every operator: the layout stays ONNX's then.
             if passed is first:
