@@ -75,12 +75,15 @@ def edgekit(own_state, capsys):
 
 @pytest.fixture(scope="module")
 def virtual_boards():
-    """Have boards where this host can carry them; those that a file's tests start go down."""
+    """Have boards where this host can carry them; those that a file's tests start go down.
+
+    Not so those that are named by a test: whoever made them, beside these, takes them down.
+    """
     skip_without_boards()
     before = {board.name for board in user_mode.list_boards()}
     yield
     for board in user_mode.list_boards():
-        if board.name not in before:
+        if board.name not in before and not board.name.startswith("test-"):
             user_mode.down(board.name)
 
 
