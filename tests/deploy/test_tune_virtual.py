@@ -6,7 +6,6 @@ import re
 import numpy as np
 import onnx
 import pytest
-from board_shell import skip_without_boards
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.app.bundles import assemble, feasible
@@ -30,6 +29,7 @@ pytestmark = [
     pytest.mark.toolbox,
     pytest.mark.network,
     pytest.mark.timeout(1500),
+    pytest.mark.usefixtures("virtual_boards"),
 ]
 
 TARGET = "rk3566"
@@ -40,7 +40,6 @@ TRIALS = 12
 
 @pytest.fixture(autouse=True)
 def where_a_board_can_count():
-    skip_without_boards()
     if not counting_requirement().present:
         pytest.skip("counting needs on this host: qemu-user")
 
