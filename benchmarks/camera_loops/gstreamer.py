@@ -1,6 +1,6 @@
 """The same stages as a GStreamer pipeline: its elements decode and scale, an appsink infers.
 
-Usage: python gstreamer.py BUNDLE VIDEO FRAMES
+Usage: python gstreamer.py BUNDLE VIDEO FRAMES KNOBS
 """
 
 import json
@@ -17,6 +17,7 @@ gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # type: ignore[import-not-found]  # noqa: E402
 
 bundle, video, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+knobs = json.loads(sys.argv[4])
 sys.path.insert(0, bundle + "/runner.pyz")
 
 from edgekit.engines.onnxruntime.runner import Session  # noqa: E402 - out of the bundle
@@ -24,7 +25,7 @@ from edgekit.onboard import native  # noqa: E402
 from edgekit.onboard.pipeline import make_postprocess, make_preprocess  # noqa: E402
 
 manifest = json.loads(Path(bundle, "manifest.json").read_text(encoding="utf-8"))
-session = Session(bundle, manifest["job"], manifest["precision"], manifest["knobs"])
+session = Session(bundle, manifest["job"], manifest["precision"], knobs)
 height, width = manifest["job"]["preprocess"]["parameters"]["size"]
 native.take_up(bundle + "/" + native.FILE_NAME)
 forms = getattr(session, "input_forms", None)

@@ -1,6 +1,6 @@
 """The plain loop that everybody writes first: OpenCV reads, one frame after the other.
 
-Usage: python sequential.py BUNDLE VIDEO FRAMES
+Usage: python sequential.py BUNDLE VIDEO FRAMES KNOBS
 """
 
 import json
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 bundle, video, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+knobs = json.loads(sys.argv[4])
 sys.path.insert(0, bundle + "/runner.pyz")
 
 from edgekit.engines.onnxruntime.runner import Session  # noqa: E402 - out of the bundle
@@ -19,7 +20,7 @@ from edgekit.onboard import native  # noqa: E402
 from edgekit.onboard.pipeline import make_postprocess, make_preprocess  # noqa: E402
 
 manifest = json.loads(Path(bundle, "manifest.json").read_text(encoding="utf-8"))
-session = Session(bundle, manifest["job"], manifest["precision"], manifest["knobs"])
+session = Session(bundle, manifest["job"], manifest["precision"], knobs)
 
 
 native.take_up(bundle + "/" + native.FILE_NAME)
