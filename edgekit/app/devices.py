@@ -185,9 +185,14 @@ def _address_of(entry: "DeviceEntry") -> "Address":
 def _virtual_address(target: Target | None, name: str | None, emit: EventSink) -> "Address":
     from edgekit.board import boards
 
-    if target is None or not target.compatible:
+    if target is None:
         raise UsageError(
-            f"no virtual board can be made of {target.name if target else 'an unknown target'}",
+            f"no virtual board {name} is up" if name else "no target was given for virtual",
+            hint="--target NAME has one made; edgekit board list shows those that are up",
+        )
+    if not target.compatible:
+        raise UsageError(
+            f"no virtual board can be made of {target.name}",
             hint="--target NAME with a board's name; edgekit targets lists them",
         )
     return board_address(boards.up(target, name=name, emit=emit))

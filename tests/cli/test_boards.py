@@ -121,3 +121,19 @@ def test_board_that_is_up_as_another_is_refused(left_is_up, capsys):
 
 def test_device_behind_ssh_is_no_virtual_board():
     assert locate("me@rock:22", "rk3566").board is None
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("virtual:nobody", "no virtual board nobody is up"),
+        ("virtual", "no target was given for virtual"),
+    ],
+)
+def test_virtual_board_of_no_known_target_is_refused(
+    own_home, monkeypatch, tmp_path, capsys, device, words
+):
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path))
+    assert run(["status", "--device", device]) == 2
+    said = capsys.readouterr().err
+    assert f"error: {words}\nhint: --target NAME has one made" in said
