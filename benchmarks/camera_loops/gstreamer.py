@@ -48,7 +48,6 @@ for number in range(count):
     sample = sink.emit("pull-sample")
     if sample is None:
         raise SystemExit(f"the pipeline ended after {number} frames")
-    began = began or time.perf_counter()
     buffer = sample.get_buffer()
     mapped, info = buffer.map(Gst.MapFlags.READ)
     stride = len(info.data) // height
@@ -56,6 +55,7 @@ for number in range(count):
     # It has the size of the input already: the step of the bundle only makes numbers of it.
     outputs = session.run(preprocess(image.reshape(height, width, 3)))
     answers.append(postprocess(outputs, (720, 1280, 3)))
+    began = began or time.perf_counter()
     buffer.unmap(info)
 seconds = time.perf_counter() - began
 pipeline.set_state(Gst.State.NULL)
