@@ -36,3 +36,13 @@ def both(steps_library):
 
     yield make
     native.put_down()
+
+
+@pytest.fixture(params=["numpy", "native"])
+def means(request, steps_library):
+    """Once without a library, once with it."""
+    native.put_down()
+    if request.param == "native":
+        assert native.take_up(steps_library) == ""
+    yield request.param
+    native.put_down()

@@ -49,16 +49,6 @@ def laid_out(name, yuv, rgb, width, height):
     )
 
 
-@pytest.fixture(params=["numpy", "native"])
-def means(request, steps_library):
-    """Once without a library, once with it."""
-    native.put_down()
-    if request.param == "native":
-        assert native.take_up(steps_library) == ""
-    yield request.param
-    native.put_down()
-
-
 @pytest.mark.parametrize("name", [name for name in RAW if name != "GREY"])
 def test_colours_are_the_standards(means, name):
     for yuv, expected in COLOURS.items():

@@ -50,16 +50,6 @@ def in_words_of_the_standard(y, u, v):
     return [min(max((value + 128) >> 8, 0), 255) for value in values]
 
 
-@pytest.fixture(params=["numpy", "native"])
-def means(request, steps_library):
-    """Once without a library, once with it."""
-    native.put_down()
-    if request.param == "native":
-        assert native.take_up(steps_library) == ""
-    yield request.param
-    native.put_down()
-
-
 @pytest.mark.parametrize("by", REDUCTIONS)
 @pytest.mark.parametrize("name", YUV)
 def test_small_pixel_has_the_colour_of_the_mean_of_its_samples(means, name, by):
