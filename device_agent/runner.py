@@ -63,7 +63,7 @@ class Runner:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
-                preexec_fn=_die_with_the_agent,  # noqa: PLW1509 - the agent has one thread
+                preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509 - the agent has one thread
             )
         except OSError as error:
             raise VerbError("no_python", f"could not start {command[0]}: {error}") from error
@@ -188,11 +188,20 @@ class Runner:
         return status
 
 
-def _die_with_the_agent() -> None:
-    """Have the kernel end the runner if the agent is killed without a chance to do it."""
+def _dying_with(agent: int) -> "Callable[[], None]":
+    """Return what has the kernel end the runner if the agent is killed and cannot do it."""
     try:
+        # Here and not in the runner: until it has asked for it, nothing ends it.
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl = ctypes.CDLL(None).prctl
     except (ImportError, OSError, AttributeError):
-        pass  # a Python without ctypes: a lost host still ends the runner, through the agent
+        # A Python without ctypes: a lost host still ends the runner, through the agent.
+        return lambda: None
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != agent:  # it was killed before this was asked
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask
