@@ -164,13 +164,12 @@ def parse_decode(text: str) -> Decode:
     Raises:
         UsageError: it is neither.
     """
-    for decode in get_args(Decode):
-        if text == decode:
-            return cast("Decode", decode)
-    raise UsageError(
-        f"{text!r} is no way to decode{_meant(text, DECODES)}",
-        hint="reduced: no larger than the model can use; whole: as the camera has it",
-    )
+    if text not in DECODES:
+        raise UsageError(
+            f"{text!r} is no way to decode{_meant(text, DECODES)}",
+            hint="reduced: no larger than the model can use; whole: as the camera has it",
+        )
+    return cast("Decode", text)
 
 
 def parse_sink(text: str) -> SinkSpec:
