@@ -46,3 +46,23 @@ def means(request, steps_library):
         assert native.take_up(steps_library) == ""
     yield request.param
     native.put_down()
+
+
+@pytest.fixture
+def answers_of_both(steps_library):
+    """Call once without the library and once with it; what is refused is answered by its words."""
+
+    def answers(call):
+        found = []
+        for library in ("", steps_library):
+            native.put_down()
+            if library:
+                assert native.take_up(library) == ""
+            try:
+                found.append(call())
+            except ValueError as error:
+                found.append(str(error))
+            native.put_down()
+        return found
+
+    return answers

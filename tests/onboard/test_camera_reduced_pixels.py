@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit.onboard import native
 from edgekit.onboard.camera import jpeg
 from edgekit.onboard.camera.frames import Captured
 from edgekit.onboard.camera.pixels import (
@@ -82,22 +81,14 @@ def test_small_pixel_has_the_colour_of_the_mean_of_its_samples(means, name, by):
     levels=st.sampled_from([(0, 1, 255), tuple(range(256))]),
     seed=st.integers(0, 1000),
 )
-def test_c_and_numpy_are_equal_or_refuse_alike(steps_library, name, by, size, gap, levels, seed):
+def test_c_and_numpy_are_equal_or_refuse_alike(answers_of_both, name, by, size, gap, levels, seed):
     width, height = (edge * max(by, 1) + odd for edge, odd in zip(size[:2], size[2:], strict=True))
     stride = packed_stride(name, width) + gap
     # Not a byte more than there must be: what is read beyond would be anybody's.
     most = max(1, least_bytes(name, width, height, stride))
     data = np.random.RandomState(seed).choice(np.array(levels, np.uint8), most)
-    answers = []
-    for library in ("", steps_library):
-        native.put_down()
-        if library:
-            assert native.take_up(library) == ""
-        try:
-            answers.append(to_rgb(frame(name, data, width, height, stride), by=by))
-        except ValueError as error:
-            answers.append(str(error))
-        native.put_down()
+    captured = frame(name, data, width, height, stride)
+    answers = answers_of_both(lambda: to_rgb(captured, by=by))
     if isinstance(answers[0], str):
         assert answers[0] == answers[1]
         paired = name in {"RGB3", "BGR3", "GREY"} or width % 2 == 0
