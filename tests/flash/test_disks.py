@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from block_devices import Machine
+from capabilities import without_capabilities
 from disk_images import ext4, need, say
 
 from edgekit.core.errors import FlashError
@@ -323,14 +324,18 @@ def test_same_disk_by_two_names_is_refused(tmp_path):
 
 
 def test_file_closed_to_this_user_is_refused(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root may write to any file")
     file = tmp_path / "disk.img"
     file.write_bytes(bytes(512))
     file.chmod(0o400)
-    assert disk_at(file).read_only
-    with pytest.raises(FlashError, match="cannot be opened"):
-        refuse_claimed(disk_at(file))
+
+    def look():
+        assert disk_at(file).read_only
+        with pytest.raises(FlashError, match=f"{file} is read-only"):
+            refuse(disk_at(file), 512, allow_system=False)
+        with pytest.raises(FlashError, match="cannot be opened"):
+            refuse_claimed(disk_at(file))
+
+    without_capabilities(look)
 
 
 def test_disk_that_cannot_be_opened_is_refused(tmp_path):
