@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cloud_init_judges import generated, user_data_faults
 from root_trees import DEBIAN, MIB, PUBLIC_KEY, make_disk
 
 from edgekit.core.errors import FlashError, UsageError
 from edgekit.core.flash import Partition
 from edgekit.flash.provision import HomeFile, Provision, Unit, Wifi, new_host_key, provision
 from edgekit.flash.provision.fat_image import FatImage
+from edgekit.flash.provision.wifi import netplan, pre_shared_key
 
 yaml = pytest.importorskip("yaml")
 pytestmark = pytest.mark.skipif(
@@ -229,6 +231,7 @@ def test_failed_step_is_named_in_the_log(pi):
     assert box.read("etc/hostname") == "bench-pi\n"
 
 
+BARE = {"authorized_keys": (), "hostname": None, "wifi": None, "host_key": None, "sudo": False}
 CLOUD = {"user-data": "#cloud-config\n", "meta-data": "instance-id: a\n", "network-config": ""}
 
 
@@ -259,17 +262,59 @@ def test_cloud_init_is_told_all_of_it(cloud):
     assert meta["instance-id"].startswith("edgekit-")
 
 
-def test_cloud_init_finds_its_user_data_valid(cloud):
-    if not shutil.which("cloud-init"):
-        pytest.skip("cloud-init is not installed")
+@pytest.mark.network
+@pytest.mark.parametrize("changes", [{}, {"hostname": "pi.lab.example"}, BARE])
+def test_cloud_init_finds_its_user_data_valid(tmp_path, changes):
+    disk = make_pi(tmp_path, CLOUD)
+    provision(disk.path, disk.facts("cloud-init", boot=BOOT), given(tmp_path, **changes))
+    assert user_data_faults((copied(disk, tmp_path / "boot") / "user-data").read_bytes()) == []
+
+
+@pytest.mark.network
+def test_cloud_init_finds_the_seed_on_the_root_valid(tmp_path):
+    disk = make_pi(tmp_path, {"EFI": ""})
+    provision(disk.path, disk.facts("cloud-init", "ext4", boot=BOOT), given(tmp_path))
+    seed = disk.debugfs("cat /var/lib/cloud/seed/nocloud/user-data")
+    assert user_data_faults(seed) == []
+
+
+@pytest.mark.network
+def test_cloud_init_would_see_a_key_that_it_does_not_know(cloud):
     _, box = cloud
-    done = subprocess.run(
-        ["cloud-init", "schema", "--config-file", box.boot / "user-data"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    head, _, text = (box.boot / "user-data").read_bytes().partition(b"\n")
+    for wrong in (
+        lambda data: data.update(host_name="pi"),
+        lambda data: data["users"][0].update(ssh_keys=["ssh-ed25519 AAAA"]),
+        lambda data: data["ssh_keys"].update(ed25519="x"),
+        lambda data: data.update(runcmd="sh /x"),
+    ):
+        data = json.loads(text)
+        wrong(data)
+        assert len(user_data_faults(head + b"\n" + json.dumps(data).encode())) == 1
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("password", [NASTY, None])
+def test_netplan_joins_the_network_that_was_given(tmp_path, password):
+    what = given(tmp_path, wifi=Wifi(NASTY[:32], password, "GB", hidden=True))
+    disk = make_pi(tmp_path, CLOUD)
+    provision(disk.path, disk.facts("cloud-init", boot=BOOT), what)
+    config = (copied(disk, tmp_path / "boot") / "network-config").read_bytes()
+    made = generated(config, tmp_path / "device")
+    said = made["run/netplan/wpa-wlan0.conf"].split("\n")
+    assert f'  ssid="{what.wifi.ssid}"' in said
+    assert ("  key_mgmt=NONE" if password is None else f"  psk={pre_shared_key(what.wifi)}") in said
+    assert {"country=GB", "  scan_ssid=1"} <= set(said)
+    for name in ("wlan0", "eth0"):
+        assert "DHCP=ipv4" in made[f"run/systemd/network/10-netplan-{name}.network"]
+
+
+@pytest.mark.network
+def test_netplan_would_see_a_key_that_it_does_not_know(tmp_path):
+    network = netplan(Wifi("workshop", "correct horse"))
+    network["wifis"]["wlan0"]["access-points"]["workshop"]["psk"] = "0" * 64
+    with pytest.raises(ValueError, match="unknown key 'psk'"):
+        generated(json.dumps(network).encode(), tmp_path)
 
 
 def test_cloud_init_script_unpacks_and_takes_the_host_key_away(cloud):
