@@ -86,6 +86,13 @@ def test_both_checksums_are_taken(packed, small):
     assert "not what was promised" in told
 
 
+def test_checksum_of_nothing_is_no_plain_images(image, disk):
+    with open_image(str(image), sha256=hashlib.sha256(b"").hexdigest(), cache=image) as source:
+        with pytest.raises(FlashError, match="not what was promised"):
+            write_image(source, [disk])
+    assert not boots(disk)
+
+
 def test_zeros_are_skipped(image, image_bytes):
     with open_image(str(image), cache=image.parent) as source:
         yielded = sum(len(view) for _offset, view in source.extents())
