@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.app.flash_image import is_raw, raw_image
+from edgekit.app.flash_image import check_promised, is_raw, raw_image
 from edgekit.app.flash_setup import Setup, prepare_unit, remember
-from edgekit.catalog.cache import cache_root, sha256_of
+from edgekit.catalog.cache import cache_root
 from edgekit.catalog.settings import settings
 from edgekit.catalog.targets import load_target, target_names
 from edgekit.core.errors import FlashError, UsageError
@@ -162,13 +162,12 @@ def flash(plan: FlashPlan, *, emit: EventSink = ignore) -> Flashed:
     with ExitStack() as open_:
         facts = plan.facts
         image, promised = options.image, options.sha256
-        if options.inspect or options.setup is not None:
+        if facts is None and (options.inspect or options.setup is not None):  # it is packed
             raw = open_.enter_context(
                 raw_image(image, sha256=promised, block_map=options.block_map, emit=emit)
             )
-            if facts is None:  # it was packed, and what was promised of it has been checked
-                image, promised = str(raw), None
-                facts = _inspected(raw, options, plan.target, emit)
+            image, promised = str(raw), None
+            facts = _inspected(raw, options, plan.target, emit)
             _refuse_small([each.disk for each in plan.disks], raw, options)
         unit = None
         if options.setup is not None and facts is not None and plan.target is not None:
@@ -315,11 +314,8 @@ def described(facts: ImageFacts) -> str:
 @contextlib.contextmanager
 def _copied(raw: Path, promised: str | None, reference: str) -> Iterator[Path]:
     """Give a copy of the image to edit, once it is known to be the one that was promised."""
-    if promised is not None and (found := sha256_of(raw)) != promised.strip().lower():
-        raise FlashError(
-            f"{raw} has SHA-256 {found}, not the one that was promised",
-            hint="load it anew, or correct --sha256",
-        )
+    if promised is not None:
+        check_promised(raw, promised)
     place = cache_root() / "images"
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unit-", dir=place) as folder:

@@ -14,7 +14,7 @@ from edgekit.core.errors import FlashError
 from edgekit.core.events import EventSink, ignore
 from edgekit.flash.decompress import HEAD_BYTES, recognise_named
 from edgekit.flash.raw_file import unpack
-from edgekit.flash.source import open_image
+from edgekit.flash.source import checked_sha256, open_image
 from edgekit.flash.source_url import is_url
 
 _NAME: Final = "image.raw"
@@ -55,7 +55,7 @@ def raw_image(
     block_map: str | None,
     emit: EventSink = ignore,
 ) -> Iterator[Path]:
-    """Give the image as a raw file: itself, or unpacked into the cache.
+    """Give the image as a raw file: itself, or unpacked into the cache; it is what was promised.
 
     What is unpacked stays in the cache, by the hash of what it was unpacked from. Where only an
     address is known, which may hold something else tomorrow, it goes away afterwards.
@@ -65,6 +65,8 @@ def raw_image(
         OSError: the cache cannot be written.
     """
     if is_raw(reference):
+        if sha256 is not None:
+            check_promised(Path(reference), sha256)
         yield Path(reference)
         return
     cache = KeyedCache(cache_root() / "images")
@@ -87,6 +89,20 @@ def raw_image(
     with tempfile.TemporaryDirectory(prefix=".once-", dir=cache.root) as name:
         fill(Path(name))
         yield Path(name) / _NAME
+
+
+def check_promised(raw: Path, sha256: str) -> None:
+    """Refuse an image that is not the one that was promised.
+
+    Raises:
+        FlashError: its checksum is another.
+        UsageError: ``sha256`` is none.
+    """
+    if (found := sha256_of(raw)) != checked_sha256(sha256):
+        raise FlashError(
+            f"{raw} has SHA-256 {found}, not the one that was promised",
+            hint="load it anew, or correct the SHA-256",
+        )
 
 
 def _key(reference: str, sha256: str | None, block_map: str | None) -> str | None:

@@ -15,6 +15,7 @@ from edgekit.core.flash_method import FlashMethod
 from edgekit.core.names import FlashMethodName, is_name
 from edgekit.core.target import Target
 from edgekit.flash.methods import load_method
+from edgekit.flash.source import checked_sha256
 from edgekit.flash.source_url import is_url
 
 _PLACEHOLDERS: Final = frozenset({"n", "port"})
@@ -148,6 +149,11 @@ def _check(recipe: StationRecipe) -> Iterator[tuple[KeyPath, str]]:
     for key, least in (("first", 0), ("count", 0)):
         if getattr(recipe, key) < least:
             yield (key,), f"{key} must not be negative"
+    if recipe.sha256 is not None:
+        try:
+            checked_sha256(recipe.sha256)
+        except UsageError as error:
+            yield ("sha256",), error.message
     if recipe.largest_gb <= 0:
         yield ("largest_gb",), "largest_gb must be positive"
     if recipe.setup is not None and not recipe.setup.ssh_keys:

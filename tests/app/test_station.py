@@ -281,6 +281,17 @@ def slow(monkeypatch, going, goes_on):
     monkeypatch.setattr(module, "write_image", wait)
 
 
+def test_plain_image_that_is_not_the_promised_one_ends_the_station_before_it_begins(
+    reader, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
+    card = reader.put("usb 1-1", "a1")
+    run = Run(replace(recipe, sha256="0" * 64), reader)
+    assert run.end() is None
+    assert "not the one that was promised" in run.error.message
+    assert not any(card.read_bytes())
+
+
 def test_image_that_does_not_fit_the_target_ends_the_station_before_it_begins(reader, recipe):
     run = Run(replace(recipe, inspect=True), reader)
     assert run.end() is None

@@ -1,5 +1,6 @@
 """``edgekit flash --method``: one board that waits over USB, Rockchip's program played."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     """What is put onto a board in mask ROM whose program is played."""
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PLAYED_CALLS", str(tmp_path / "calls"))
     play_as(tmp_path / "bin/rkdeveloptool", TRANSCRIPTS / "rockusb")
@@ -55,6 +57,17 @@ def test_image_that_does_not_fit_never_reaches_the_board(options, tmp_path):
     with pytest.raises(FlashError, match="not recognised"):
         flash_board(plan_board(options(inspect=True)))
     assert not (tmp_path / "calls").exists()
+
+
+def test_plain_image_that_is_not_the_promised_one_never_reaches_the_board(options, tmp_path):
+    plug(tmp_path / "root", "1-3", "2207:350b", serial="abc")
+    with pytest.raises(FlashError, match="not the one that was promised"):
+        flash_board(plan_board(options(sha256="0" * 64)))
+    with pytest.raises(UsageError, match="'abc' is no SHA-256"):
+        flash_board(plan_board(options(sha256="abc")))
+    assert not (tmp_path / "calls").exists()
+    digest = hashlib.sha256((tmp_path / "image.img").read_bytes()).hexdigest()
+    assert flash_board(plan_board(options(sha256=digest.upper()))).unit.flashed.size_bytes
 
 
 def test_several_boards_are_told_apart_by_their_port(options, tmp_path):
