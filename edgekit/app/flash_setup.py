@@ -196,7 +196,14 @@ def _key_lines(given: str) -> list[str]:
         ) from error
     if "PRIVATE KEY" in text:
         return [text]  # which is refused without being shown
-    return [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    lines = [line.strip() for line in text.splitlines()]
+    keys = [line for line in lines if line and line[0] != "#"]
+    if not keys:
+        raise UsageError(
+            f"there is no public key in {given}, so nobody could log in with it",
+            hint="name the file that ssh-keygen made, which ends in .pub",
+        )
+    return keys
 
 
 def _identity(setup: Setup) -> Path | None:

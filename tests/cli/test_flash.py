@@ -169,6 +169,7 @@ def test_checksum_that_is_not_the_promised_one_leaves_the_disk_unbootable(
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--wifi", "x"], 2, ["password", "--wifi-open"]),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--name", "pi"], 2, ["log in", "--ssh-key"]),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", "/no"], 2, ["/no", ".pub"]),
+        (["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", "EMPTY"], 2, ["log in", ".pub"]),
         (
             ["IMAGE", "--to", "CARD", "--to", "OTHER", "-t", "rpi4", "--name", "pi",
              "--ssh-key", PUBLIC_KEY], 2, ["several disks", "--name"],
