@@ -72,6 +72,11 @@ class Setup:
                 "several disks cannot be one device: a host name and a name are for one",
                 hint="leave out --name, --hostname and --address, or flash one after the other",
             )
+        if self.wifi is None and (self.wifi_password is not None or self.wifi_country):
+            raise UsageError(
+                "a Wi-Fi password and a country are for a network, and none is named",
+                hint="--wifi SSID",
+            )
         if self.name is not None:
             _check_free(self.name, replace=self.replace)
         self._check_unknown()
@@ -204,6 +209,25 @@ def _key_lines(given: str) -> list[str]:
             hint="name the file that ssh-keygen made, which ends in .pub",
         )
     return keys
+
+
+def read_wifi_password(file: Path) -> str:
+    """Return a network's password: the file's first line. A file of none is no open network.
+
+    Raises:
+        UsageError: it cannot be read, or no password stands there.
+    """
+    try:
+        password = next(iter(file.read_text("utf-8").splitlines()), "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the Wi-Fi password in {file}", hint="its first line is the password"
+        ) from error
+    if not password:
+        raise UsageError(
+            f"no Wi-Fi password stands in {file}", hint="its first line is the password"
+        )
+    return password
 
 
 def _identity(setup: Setup) -> Path | None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.app.flash_image import raw_image
-from edgekit.app.flash_setup import Setup
+from edgekit.app.flash_setup import Setup, read_wifi_password
 from edgekit.app.flash_unit import UnitImage, flash_unit
-from edgekit.app.station_recipe import StationRecipe, method_of
+from edgekit.app.station_recipe import StationRecipe, StationSetup, method_of
 from edgekit.app.station_report import StationReport, StationUnit, UnitState
 from edgekit.catalog.devices import load_devices
 from edgekit.catalog.targets import load_target
-from edgekit.core.errors import EdgekitError, FlashError
+from edgekit.core.errors import EdgekitError
 from edgekit.core.events import Event, EventSink, Note, StepFinished, StepProgress, StepStarted
 from edgekit.core.flash import Disk, ImageFacts
 from edgekit.core.flash_method import Flashed, FlashJob, FlashMethod, FlashUnit
@@ -106,6 +106,8 @@ def run_station(
     target, method = load_target(recipe.target), method_of(recipe)
     if isinstance(method, SdCard):
         method = replace(method, disks=bench.disks)
+    if recipe.setup is not None:
+        _common(recipe.setup).check(())  # now, not unit by unit
     with ExitStack() as open_:
         image, facts = None, None
         if method.takes_image:
@@ -282,17 +284,29 @@ class _Station:
         wanted = recipe.setup
         if wanted is None:
             return UnitImage(self.work.facts)
-        setup = Setup(
-            user=wanted.user,
+        setup = replace(
+            _common(wanted),
             hostname=recipe.hostname_of(ended.number, ended.port),
-            ssh_keys=wanted.ssh_keys,
-            wifi=wanted.wifi,
-            wifi_password=_first_line(wanted.wifi_password_file),
-            wifi_country=wanted.wifi_country,
             name=ended.name if wanted.inventory else None,
-            bundle=wanted.bundle,
         )
         return UnitImage(self.work.facts, setup, remembered=wanted.inventory)
+
+
+def _common(wanted: StationSetup) -> Setup:
+    """Return what all units are to be.
+
+    Raises:
+        UsageError: the file with the network's password holds none.
+    """
+    password = wanted.wifi_password_file
+    return Setup(
+        user=wanted.user,
+        ssh_keys=wanted.ssh_keys,
+        wifi=wanted.wifi,
+        wifi_password=None if password is None else read_wifi_password(password),
+        wifi_country=wanted.wifi_country,
+        bundle=wanted.bundle,
+    )
 
 
 def _with_facts(ended: StationUnit, flashed: Flashed) -> StationUnit:
@@ -344,15 +358,3 @@ def _one_at_a_time(emit: EventSink) -> EventSink:
             emit(event)
 
     return take
-
-
-def _first_line(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FlashError(
-            f"cannot read the Wi-Fi password in {file}", hint="its first line is the password"
-        ) from error
-    return lines[0] if lines else None

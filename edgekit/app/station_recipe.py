@@ -156,8 +156,16 @@ def _check(recipe: StationRecipe) -> Iterator[tuple[KeyPath, str]]:
             yield ("sha256",), error.message
     if recipe.largest_gb <= 0:
         yield ("largest_gb",), "largest_gb must be positive"
-    if recipe.setup is not None and not recipe.setup.ssh_keys:
+    if recipe.setup is not None:
+        yield from _check_setup(recipe.setup)
+
+
+def _check_setup(setup: StationSetup) -> Iterator[tuple[KeyPath, str]]:
+    if not setup.ssh_keys:
         yield ("setup", "ssh_keys"), "setup.ssh_keys is empty: nobody could log in"
+    for key in ("wifi_password_file", "wifi_country"):
+        if setup.wifi is None and getattr(setup, key) is not None:
+            yield ("setup", key), f"setup.{key} is for a network: setup.wifi names none"
 
 
 def _check_method(

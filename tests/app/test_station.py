@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 
 import pytest
+from root_trees import PUBLIC_KEY
 
 from edgekit.app.station import Bench, Ending, run_station
-from edgekit.app.station_recipe import StationRecipe
-from edgekit.core.errors import FlashError
+from edgekit.app.station_recipe import StationRecipe, StationSetup
+from edgekit.core.errors import EdgekitError
 from edgekit.core.events import Note, StepFinished, StepStarted
 from edgekit.core.flash import Disk
 from edgekit.flash.disks import disk_at
@@ -61,7 +62,7 @@ class Run:
             self.report = run_station(
                 recipe, emit=self.events.append, ending=self.ending, bench=bench
             )
-        except FlashError as error:
+        except EdgekitError as error:
             self.error = error
 
     def notes(self):
@@ -289,6 +290,17 @@ def test_plain_image_that_is_not_the_promised_one_ends_the_station_before_it_beg
     run = Run(replace(recipe, sha256="0" * 64), reader)
     assert run.end() is None
     assert "not the one that was promised" in run.error.message
+    assert not any(card.read_bytes())
+
+
+def test_password_file_that_holds_none_makes_no_open_network(reader, recipe, tmp_path):
+    empty = tmp_path / "wifi"
+    empty.write_text("\n")
+    setup = StationSetup((PUBLIC_KEY,), wifi="workshop", wifi_password_file=empty)
+    card = reader.put("usb 1-1", "a1")
+    run = Run(replace(recipe, setup=setup), reader)
+    assert run.end() is None
+    assert "no Wi-Fi password stands in" in run.error.message
     assert not any(card.read_bytes())
 
 

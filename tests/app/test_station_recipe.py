@@ -65,6 +65,7 @@ def test_options_of_the_method_are_paths_where_it_says_so(tmp_path):
         ('"left"', '"Left"', 10, "'Left' cannot name a device"),
         ('"keys/me.pub", "ssh-ed25519 AAAA me"', "", 13, "nobody could log in"),
         ("first = 5", 'sha256 = "abc"', 5, "'abc' is no SHA-256"),
+        ('wifi = "workshop"', 'wifi_country = "DE"', 15, "setup.wifi names none"),
         ("first = 5", "first = -1", 5, "first must not be negative"),
         ("[names]", '[options]\nloader = "x"\n[names]', 10, "sdcard has no option 'loader'"),
         ("first = 5", 'method = "rockusb"', 5, "target rpi4 is not flashed by rockusb"),

@@ -167,6 +167,26 @@ def test_checksum_that_is_not_the_promised_one_leaves_the_disk_unbootable(
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--sha256", "abc"], 2, ["'abc'", "64"]),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--wifi-open"], 2, ["--wifi SSID"]),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--wifi", "x"], 2, ["password", "--wifi-open"]),
+        (
+            ["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", PUBLIC_KEY, "--wifi-open"],
+            2, ["--wifi SSID"],
+        ),
+        (
+            ["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", PUBLIC_KEY,
+             "--wifi-country", "DE"], 2, ["for a network", "--wifi SSID"],
+        ),
+        (
+            ["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", PUBLIC_KEY, "--wifi", "x",
+             "--wifi-open", "--wifi-password-file", "EMPTY"], 2, ["no password to read"],
+        ),
+        (
+            ["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", PUBLIC_KEY, "--wifi", "x",
+             "--wifi-password-file", "EMPTY"], 2, ["no Wi-Fi password stands in", "first line"],
+        ),
+        (
+            ["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", PUBLIC_KEY, "--wifi", "x",
+             "--wifi-password-file", "LATIN"], 2, ["cannot read the Wi-Fi password", "first line"],
+        ),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--name", "pi"], 2, ["log in", "--ssh-key"]),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", "/no"], 2, ["/no", ".pub"]),
         (["IMAGE", "--to", "CARD", "-t", "rpi4", "--ssh-key", "EMPTY"], 2, ["log in", ".pub"]),
@@ -195,6 +215,8 @@ def test_wrong_input_is_one_clear_error_and_writes_nothing(
         "OTHER": blank(tmp_path / "other.img"),
         "SMALL": blank(tmp_path / "small.img", image.stat().st_size - 512),
     }
+    places["LATIN"] = tmp_path / "latin"
+    places["LATIN"].write_bytes("grün".encode("latin-1"))
     before = image.read_bytes()
     assert flash(*(places.get(word, word) for word in words), "--yes") == code
     told = refusal(capsys)

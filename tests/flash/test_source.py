@@ -87,9 +87,12 @@ def test_both_checksums_are_taken(packed, small):
 
 
 def test_checksum_of_nothing_is_no_plain_images(image, disk):
-    with open_image(str(image), sha256=hashlib.sha256(b"").hexdigest(), cache=image) as source:
-        with pytest.raises(FlashError, match="not what was promised"):
-            write_image(source, [disk])
+    nothing = hashlib.sha256(b"").hexdigest()
+    with (
+        open_image(str(image), sha256=nothing, cache=image) as source,
+        pytest.raises(FlashError, match="not what was promised"),
+    ):
+        write_image(source, [disk])
     assert not boots(disk)
 
 

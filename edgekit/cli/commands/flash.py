@@ -192,9 +192,9 @@ def _setup(asked: dict[str, Any]) -> "Setup | None":
     from edgekit.app.flash_setup import DEFAULT_USER, Setup
 
     given = {key: asked[key] for key in _SETUP if asked[key]}
+    if not asked["wifi"] and (asked["wifi_password_file"] or asked["wifi_open"]):
+        raise click.UsageError("a Wi-Fi password is for a network: --wifi SSID")
     if not given:
-        if asked["wifi_password_file"] or asked["wifi_open"]:
-            raise click.UsageError("a Wi-Fi password is for a network: --wifi SSID")
         return None
     return Setup(
         **{"user": DEFAULT_USER, **given},
@@ -207,12 +207,15 @@ def _wifi_password(asked: dict[str, Any]) -> str | None:
     import os
     import sys
 
-    if asked["wifi_open"]:
-        return None
+    from edgekit.app.flash_setup import read_wifi_password
+
     file = asked["wifi_password_file"]
+    if asked["wifi_open"]:
+        if file is not None:
+            raise click.UsageError("--wifi-open says that there is no password to read")
+        return None
     if file is not None:
-        lines = file.read_text("utf-8").splitlines()
-        return lines[0] if lines else ""
+        return read_wifi_password(file)
     told = os.environ.get(_PASSWORD_VARIABLE)
     if told is not None:
         return told
