@@ -39,9 +39,15 @@ Disks = Callable[[Path], Sequence[Disk]]
 
 
 class Ending:
-    """What Ctrl-C asks for: first that running units end well, then that they end."""
+    """What Ctrl-C asks for: first that running units end well, then that they end.
+
+    Attributes:
+        waited: whether units are waited for by now; while the image is fetched and unpacked
+            nothing asks whether to end.
+    """
 
     def __init__(self) -> None:
+        self.waited = False
         self._asked = 0
 
     def ask(self) -> None:
@@ -149,6 +155,7 @@ class _Station:
                     f"{unit.port}: left alone, it was there before; take it out to have it flashed"
                 )
             )
+        self.ending.waited = True
         self.emit(Note(f"waiting for units by {self.work.method.name}"))
         try:
             while not self._is_done():

@@ -62,9 +62,14 @@ def _confirm(recipe: "StationRecipe", *, yes: bool, in_json: bool) -> None:
 
 @contextmanager
 def _interrupts(ending: "Ending") -> Iterator[None]:
-    """Have Ctrl-C end the station: once, running units finish; twice, they are given up."""
+    """Have Ctrl-C end the station: once, running units finish; twice, they are given up.
+
+    Before units are waited for, it ends the command as it ends any other.
+    """
 
     def ask(*_: object) -> None:
+        if not ending.waited:
+            raise KeyboardInterrupt
         ending.ask()
         last = ending.stopping()
         click.echo(

@@ -1,18 +1,17 @@
 """``edgekit flash --station`` as it is typed."""
 
 import json
+import lzma
 import os
 import signal
 import sys
-import threading
-import time
 from dataclasses import replace
 
 import pytest
 from disk_images import device_tree, dos_image, ext4, fat, root_files
 from root_trees import DEBIAN, PUBLIC_KEY
 
-from edgekit.app import station
+from edgekit.app import flash_image, station
 from edgekit.catalog.devices import DeviceEntry, add_device, find_device
 from edgekit.cli.main import run
 from edgekit.flash.disks import disk_at
@@ -33,30 +32,45 @@ def recipe(tmp_path, monkeypatch):
     return file
 
 
+class Reader:
+    """Where cards are put in while the command runs: it counts how often the station looked."""
+
+    def __init__(self, monkeypatch, root):
+        self.cards = []
+        self.at = {}
+        self._looks = 0
+        bench = station.Bench(root=root, disks=self._disks, pace=0.04)
+        monkeypatch.setattr(station, "Bench", lambda: bench)
+
+    def _disks(self, _root):
+        self._looks += 1
+        self.at.get(self._looks, lambda: None)()
+        return list(self.cards)
+
+
+# The first look is for what was there before. From then on there are two in each round, for what
+# left and for what came, so that a card which is in at the second is begun after the third.
+PUT_IN, BEGUN = 2, 4
+
+
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """Cards that are put in while the command runs."""
+    """A card that is put in as soon as the station waits for it."""
     card = tmp_path / "card"
     with card.open("wb") as file:
         file.truncate(2 << 20)
-    cards = []
-    monkeypatch.setattr(
-        station, "Bench", lambda: real(root=tmp_path, disks=lambda _root: list(cards), pace=0.04)
-    )
+    reader = Reader(monkeypatch, tmp_path)
     unit = replace(disk_at(card), port="usb 1-1", serial="a1")
-    return card, lambda: cards.append(unit)
+    reader.at[PUT_IN] = lambda: reader.cards.append(unit)
+    return reader, card
 
 
-real = station.Bench
-
-
-def later(seconds, what):
-    threading.Timer(seconds, what).start()
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_station_says_what_it_does_and_reports_each_unit(recipe, reader, tmp_path, capsys):
-    card, put_in = reader
-    later(0.5, put_in)
+    _, card = reader
     assert run(["flash", "--station", str(recipe), "--yes"]) == 0
     said = capsys.readouterr()
     assert "sockets  any; disks of at most 256 GB" in said.err
@@ -66,8 +80,6 @@ def test_station_says_what_it_does_and_reports_each_unit(recipe, reader, tmp_pat
 
 
 def test_report_is_the_last_json_line(recipe, reader, capsys):
-    _, put_in = reader
-    later(0.5, put_in)
     assert run(["flash", "--station", str(recipe), "--yes", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (report["ok"], report["made"], report["method"]) == (True, 1, "sdcard")
@@ -76,24 +88,37 @@ def test_report_is_the_last_json_line(recipe, reader, capsys):
 
 def test_ctrl_c_ends_it_with_its_report(recipe, reader, capsys):
     recipe.write_text(recipe.read_text().replace("count = 1", "count = 0"))
-    main = os.getpid()
-    later(1.0, lambda: os.kill(main, signal.SIGINT))
+    reader[0].at = {PUT_IN: press_ctrl_c}
     before = signal.getsignal(signal.SIGINT)
-    began = time.monotonic()
     assert run(["flash", "--station", str(recipe), "--yes"]) == 0
-    assert time.monotonic() - began < 30
     assert signal.getsignal(signal.SIGINT) is before
     said = capsys.readouterr()
     assert "running units finish" in said.err
     assert "no unit came" in said.out
 
 
+def test_ctrl_c_ends_it_while_the_image_is_unpacked(recipe, reader, tmp_path, monkeypatch, capsys):
+    packed = tmp_path / "image.img.xz"
+    packed.write_bytes(lzma.compress(bytes(IMAGE_BYTES)))
+    recipe.write_text(recipe.read_text().replace("image.img", packed.name))
+    unpack = flash_image.unpack
+
+    def interrupted(source, place, *, emit):
+        press_ctrl_c()
+        unpack(source, place, emit=emit)
+
+    monkeypatch.setattr(flash_image, "unpack", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert run(["flash", "--station", str(recipe), "--yes"]) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "running units" not in capsys.readouterr().err
+
+
 def test_failed_unit_is_told_by_the_exit_status(recipe, reader, capsys, tmp_path):
-    card, put_in = reader
+    cards, card = reader
     recipe.write_text(recipe.read_text().replace("count = 1", "count = 0"))
     (tmp_path / "image.img").write_bytes(os.urandom(3 << 20))
-    later(0.3, put_in)
-    later(1.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    cards.at[BEGUN] = press_ctrl_c
     assert run(["flash", "--station", str(recipe), "--yes"]) == 3
     assert "0 made, 1 not: flash those anew" in capsys.readouterr().out
     assert not any(card.read_bytes())
@@ -131,19 +156,16 @@ def test_each_unit_is_set_up_as_itself_and_kept_in_the_inventory(
         '[setup]\nssh_keys = ["id.pub"]\n'
     )
     add_device(DeviceEntry(name="bench-01", address="10.0.0.9", target="rpi4"))
-    cards = []
+    reader = Reader(monkeypatch, tmp_path)
 
     def put_in():
         for number in (1, 2):
             card = tmp_path / f"card{number}"
             with card.open("wb") as file:
                 file.truncate(image.stat().st_size)
-            cards.append(replace(disk_at(card), port=f"usb 1-{number}"))
+            reader.cards.append(replace(disk_at(card), port=f"usb 1-{number}"))
 
-    monkeypatch.setattr(
-        station, "Bench", lambda: real(root=tmp_path, disks=lambda _root: list(cards), pace=0.04)
-    )
-    later(0.5, put_in)
+    reader.at[PUT_IN] = put_in
     assert run(["flash", "--station", str(recipe), "--yes", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert sorted(unit["name"] for unit in report["units"]) == ["bench-02", "bench-03"]
