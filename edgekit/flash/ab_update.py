@@ -172,12 +172,19 @@ def _judge(reach: Callable[[], Transport], what: Update, done: Updated, emit: Ev
         try:
             rauc = Rauc(transport)
             boot_id = rauc.boot_id()
-            with suppress(DeviceError):
+            # A start that nothing confirms is the boot loader's to count, marked or not.
+            with suppress(DeviceError, FlashError):
                 rauc.mark("bad")
             rauc.reboot()
         finally:
             transport.close()
         after, more_s = _back(reach, boot_id, what.return_s, emit)
+        if after != done.before:
+            raise FlashError(
+                f"the new system is not fit to stay ({error.message}), and the device started it "
+                f"once more, from slot {after}",
+                hint="on the device: sudo rauc status mark-active other, then restart it",
+            ) from error
         return Updated(
             *("fell-back", done.version, done.before, after, done.install_s),
             *(done.away_s + more_s, error.message),

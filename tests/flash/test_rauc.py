@@ -140,6 +140,17 @@ def test_system_that_fails_its_check_is_marked_bad_and_left():
     assert board.boots == 2
 
 
+def test_device_that_stays_in_an_unfit_system_did_not_fall_back():
+    def unfit():
+        raise UsageError("the agent lost its bundle")
+
+    board = Board([STATUS, STATUS_B], status=Stream("", 1, "LastError: no boot loader"))
+    with pytest.raises(FlashError, match=r"lost its bundle\).* once more, from slot B") as told:
+        update(lambda: board, plan(unfit), ignore)
+    assert "mark-active other" in told.value.hint
+    assert board.boots == 2, "it was not restarted, as it could not be marked"
+
+
 def test_refusals_tell_why_and_nothing_restarts():
     board = Board([STATUS], install=Stream(REFUSED, 1))
     with pytest.raises(FlashError, match="self-signed certificate") as refused:
