@@ -368,7 +368,8 @@ def _map_beside(reference: str) -> BlockMap | None:
         if is_url(reference) and "?" in reference:
             return None  # what is asked for is no file with a name
         content = _content(name)
-        if content is not None:
+        # Some servers answer with a page where there is nothing, and nobody asked for a map.
+        if content is not None and (b"<bmap" in content or not is_url(name)):
             return read_block_map(content, name)
     return None
 

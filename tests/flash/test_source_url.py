@@ -202,6 +202,12 @@ def test_packed_image_with_a_block_map_comes_over_broken_links(server, disk, tmp
     assert any("block map" in each.text for each in told)
 
 
+def test_page_in_place_of_a_block_map_that_nobody_asked_for_is_none(server, disk, tmp_path):
+    server.files["/system.img.bmap"] = server.files["/system.bmap"] = b"<!DOCTYPE html><p>Oops"
+    flash(server, disk, tmp_path)
+    assert holds(disk, CONTENT)
+
+
 def test_zip_is_fetched_whole_first(server, disk, tmp_path):
     import io
     import zipfile
