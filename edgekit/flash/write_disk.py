@@ -33,6 +33,7 @@ _MEANINGS: Final = {
     errno.EREMOTEIO: "the disk refuses",
     errno.ENOLINK: "the link to the disk fails",
 }
+_FULL: Final = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _PULLED: Final = frozenset([errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ESHUTDOWN])
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -268,6 +269,8 @@ class DiskFile:
                 hint = "run it as root, and look at the card's write-protect switch"
                 raise FlashError(message, hint=hint) from error
             message = f"{path} cannot be {done}{_sectors(offset, length)}: {why}"
+            if self.disk.is_file and error.errno in _FULL:
+                raise FlashError(message, hint=f"make room where {path} lies") from error
             raise FlashError(message, hint="use another disk: this one fails") from error
 
 

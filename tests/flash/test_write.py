@@ -6,12 +6,14 @@ import hashlib
 import os
 import random
 import threading
+from pathlib import Path
 
 import pytest
 from flash_disks import MIB, block_map, boots, failing, file_disk, flip, holds, refusal
 
 from edgekit.core.errors import FlashError
 from edgekit.core.events import StepFinished, StepProgress
+from edgekit.core.flash import Disk
 from edgekit.flash.source import open_image
 from edgekit.flash.write import write_image
 from edgekit.flash.write_disk import DiskFile
@@ -175,6 +177,15 @@ def test_flush_that_fails_is_told_without_a_place(image, disk, monkeypatch, faul
     monkeypatch.setattr("edgekit.flash.write_disk.os.fsync", fail)
     (written,) = write(image, disk)
     assert f"{disk.path} cannot be written: {why};" in written.error
+
+
+def test_file_whose_disk_is_full_is_not_called_a_failing_disk():
+    with (
+        DiskFile(Disk(Path("/dev/full"), 0, is_file=True)) as full,
+        pytest.raises(FlashError, match="No space left on device") as told,
+    ):
+        full.write(0, memoryview(bytes(4096)))
+    assert told.value.hint == "make room where /dev/full lies"
 
 
 def test_disk_that_hangs_is_given_up(image, image_bytes, disk, tmp_path):
