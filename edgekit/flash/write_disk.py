@@ -89,6 +89,7 @@ class DiskFile:
         with contextlib.suppress(OSError):
             self._direct = os.open(disk.path, flags & ~os.O_EXCL | os.O_DIRECT)
         try:
+            self._claim_file()
             self._check_size()
         except BaseException:
             self.close()
@@ -183,6 +184,20 @@ class DiskFile:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
         self._direct = None
+
+    def _claim_file(self) -> None:
+        """A device is opened by one alone; a file has to be locked for that."""
+        if not self.disk.is_file:
+            return
+        # A file system without locks cannot tell.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(self._cached, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FlashError(
+                    f"{self.disk.path} is in use: another edgekit writes to it",
+                    hint="let that one end, and flash it anew",
+                ) from error
 
     def _check_size(self) -> None:
         with self._faults("read"):

@@ -263,6 +263,17 @@ def test_disk_named_twice_is_refused(image, disk):
     assert "twice" in refusal(lambda: write(image, disk, disk))
 
 
+def test_file_that_is_being_written_is_left_to_whoever_writes_it(image, image_bytes, disk):
+    before = disk.path.read_bytes()
+    with DiskFile(disk), open_image(str(image), cache=image.parent) as source:
+        (written,) = write_image(source, [disk])
+    assert "another edgekit writes to it" in written.error
+    assert disk.path.read_bytes() == before
+    with open_image(str(image), cache=image.parent) as source:
+        assert write_image(source, [disk])[0].error is None
+    assert holds(disk, image_bytes)
+
+
 def test_disk_that_is_not_there_is_an_error_of_its_own(image, disk, tmp_path):
     disk.path.unlink()
     (written,) = write(image, disk)
