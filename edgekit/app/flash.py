@@ -181,7 +181,7 @@ def flash(plan: FlashPlan, *, emit: EventSink = ignore) -> Flashed:
     flashed = replace(flashed, done=unit.done)
     if not flashed.ok:
         return flashed
-    known = remember(options.setup, plan.target, unit.host_key)
+    known = remember(options.setup, plan.target, unit.host_key, emit)
     if known is not None:
         emit(Note(f"its SSH host key was made here and is trusted: {known}"))
     return replace(flashed, device=options.setup.name)

@@ -9,8 +9,8 @@ from typing import Final
 from edgekit.app.first_boot import FirstBundle, home_files, stage
 from edgekit.app.models import resolve_recipe
 from edgekit.catalog.devices import RESERVED, DeviceEntry, add_device, load_devices
-from edgekit.core.errors import UsageError
-from edgekit.core.events import EventSink, ignore
+from edgekit.core.errors import EdgekitError, UsageError
+from edgekit.core.events import EventSink, Note, ignore
 from edgekit.core.flash import ImageFacts, ImageSoftware
 from edgekit.core.names import check_name
 from edgekit.core.target import Target
@@ -148,7 +148,7 @@ def prepare_unit(
     return PreparedUnit(done, key.public if key else "")
 
 
-def remember(setup: Setup, target: Target, host_key: str) -> Path | None:
+def remember(setup: Setup, target: Target, host_key: str, emit: EventSink = ignore) -> Path | None:
     """Write the device into the inventory if it has a name there, and trust its host key.
 
     Returns:
@@ -156,22 +156,37 @@ def remember(setup: Setup, target: Target, host_key: str) -> Path | None:
 
     Raises:
         DeviceError: the host key cannot be kept.
+        OSError: the inventory cannot be written.
         UsageError: the name was taken meanwhile.
     """
     place = setup.place
     if place is None:
         return None
-    if setup.name is not None:
-        entry = DeviceEntry(
-            name=setup.name,
-            address=place.host,
-            port=place.port,
-            user=setup.user,
-            target=target.name,
-            identity_file=_identity(setup),
+    try:
+        if setup.name is not None:
+            add_device(_entry(setup, setup.name, place, target), replace=setup.replace)
+        return trust_host_key(place, host_key, replace=setup.replace)
+    except (EdgekitError, OSError):
+        # Nothing else has the key, and what it stands on need not be flashed anew.
+        emit(
+            Note(
+                "what was flashed is whole, but this machine does not know it; "
+                f"its SSH host key is: {place.host} {host_key}",
+                warning=True,
+            )
         )
-        add_device(entry, replace=setup.replace)
-    return trust_host_key(place, host_key, replace=setup.replace)
+        raise
+
+
+def _entry(setup: Setup, name: str, place: SshAddress, target: Target) -> DeviceEntry:
+    return DeviceEntry(
+        name=name,
+        address=place.host,
+        port=place.port,
+        user=setup.user,
+        target=target.name,
+        identity_file=_identity(setup),
+    )
 
 
 def _provision(setup: Setup, key: HostKeyPair | None, files: tuple[HomeFile, ...]) -> Provision:

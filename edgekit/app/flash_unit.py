@@ -75,7 +75,7 @@ def flash_unit(
         flashed = method.flash(unit, job, emit)
     if setup is not None and wanted.remembered and host_key:
         with preparing:
-            remember(setup, job.target, host_key)
+            remember(setup, job.target, host_key, emit)
     return UnitFlashed(flashed, done)
 
 

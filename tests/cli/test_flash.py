@@ -273,6 +273,24 @@ def test_list_shows_disks_with_the_reason_why_not(capsys, monkeypatch, card):
     assert [bool(each["refusal"]) for each in listed] == [False, True]
 
 
+def test_host_key_of_a_device_that_cannot_be_remembered_is_not_lost(
+    card, tmp_path, capsys, monkeypatch
+):
+    root = ext4(tmp_path, {**root_files(), **DEBIAN_FILES}, 32 * MIB)
+    boot = fat(tmp_path, {"bcm2711.dtb": raspberry_tree()})
+    image = tmp_path / "debian.img"
+    image.write_bytes(dos_image((0x0C, boot), (0x83, root)))
+    blank(card, image.stat().st_size)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    words = [image, "--to", card, "-t", "rpi4", "--yes", "--ssh-key", PUBLIC_KEY, "--name", "pi"]
+    assert flash(*words) == 2
+    public = root_of(card).read("/etc/ssh/ssh_host_ed25519_key.pub").decode().strip()
+    said = capsys.readouterr().err
+    assert "warning: what was flashed is whole" in said
+    assert f"its SSH host key is: pi.local {public}" in said
+
+
 def test_device_is_set_up_in_a_copy_and_kept_in_the_inventory(card, tmp_path, capsys):
     key = tmp_path / "id.pub"
     key.write_text(f"{PUBLIC_KEY}\n")
