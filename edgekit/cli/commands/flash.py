@@ -191,6 +191,11 @@ def _confirm(plan: "FlashPlan", *, yes: bool, in_json: bool) -> None:
 def _setup(asked: dict[str, Any]) -> "Setup | None":
     from edgekit.app.flash_setup import DEFAULT_USER, Setup
 
+    # Of a script whose variable is not set: it must not go on as if nothing had been asked for.
+    for key in _SETUP:
+        if asked[key] == "" or (key == "ssh_keys" and "" in asked[key]):
+            named = key.replace("_", "-").replace("keys", "key")
+            raise click.UsageError(f"--{named} is given, and is empty")
     given = {key: asked[key] for key in _SETUP if asked[key]}
     if not asked["wifi"] and (asked["wifi_password_file"] or asked["wifi_open"]):
         raise click.UsageError("a Wi-Fi password is for a network: --wifi SSID")
