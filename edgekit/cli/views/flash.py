@@ -117,6 +117,9 @@ def _written_line(written: "Written") -> str:
     name = str(written.disk.path)
     if written.error is not None:
         return f"FAILED {name}: {written.error}"
+    size, sent = size_words(written.size_bytes), size_words(written.written_bytes)
+    # What is zeros, or not in the block map, is not sent; the rate is of what was.
+    of_it = "" if sent == size else f", {sent} of it sent"
     rate = ""
     if written.write_s:
         rate = f" ({written.written_bytes / written.write_s / _BYTES_PER_MB:.0f} MB/s)"
@@ -125,7 +128,4 @@ def _written_line(written: "Written") -> str:
         if written.verify_s
         else "not verified (--no-verify)"
     )
-    return (
-        f"ok {name}: {size_words(written.size_bytes)} written in {written.write_s:.1f} s{rate}, "
-        f"{verified}"
-    )
+    return f"ok {name}: {size} written{of_it} in {written.write_s:.1f} s{rate}, {verified}"
