@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from root_trees import PUBLIC_KEY
+from station_looks import CARD_AWAY_S, PACE, Looks
 
 from edgekit.app.station import Bench, Ending, run_station
 from edgekit.app.station_recipe import StationRecipe, StationSetup
@@ -19,10 +20,11 @@ IMAGE_BYTES = 1 << 20
 PATIENCE_S = 30
 
 
-class Reader:
+class Reader(Looks):
     """Sockets with cards in them; a card is a file."""
 
     def __init__(self, folder):
+        super().__init__()
         self.folder = folder
         self.cards = {}
         self.extra = []
@@ -37,12 +39,13 @@ class Reader:
 
     def take(self, socket):
         del self.cards[socket]
+        self.until_missed(CARD_AWAY_S)
 
     def mount(self, socket):
         self.cards[socket] = replace(self.cards[socket], mounts=("/media/card",))
 
-    def disks(self, _root):
-        return [*self.extra, *self.cards.values()]
+    def disks(self, root):
+        return [*super().disks(root), *self.extra, *self.cards.values()]
 
 
 class Run:
@@ -57,7 +60,7 @@ class Run:
         self._thread.start()
 
     def _run(self, recipe, reader):
-        bench = Bench(root=reader.folder / "root", disks=reader.disks, pace=0.04)
+        bench = Bench(root=reader.folder / "root", disks=reader.disks, pace=PACE)
         try:
             self.report = run_station(
                 recipe, emit=self.events.append, ending=self.ending, bench=bench
@@ -124,7 +127,6 @@ def test_cards_are_flashed_as_they_come_until_there_are_enough(start, recipe, re
     second = reader.put("usb 1-2", "b2")
     run.wait_for(": ok", 2)
     reader.take("usb 1-1")
-    time.sleep(0.3)
     third = reader.put("usb 1-1", "c3")
     report = run.end()
     assert all(holds(card, image) for card in (first, second, third))
@@ -165,7 +167,6 @@ def test_card_that_was_taken_out_and_put_in_again_is_flashed_again(start, recipe
     card = reader.put("usb 1-1", "a1")
     run.wait_for(": ok")
     reader.take("usb 1-1")
-    time.sleep(0.4)
     card.write_bytes(bytes(2 << 20))
     reader.put("usb 1-1", "a1")
     assert [unit.name for unit in run.end().units] == ["bench-01", "bench-02"]
@@ -208,7 +209,6 @@ def test_only_the_stations_own_sockets_and_cards_of_a_size_are_served(start, rec
     large = reader.put("usb 1-2", "large", size=4 << 20)
     time.sleep(0.4)
     reader.take("usb 1-2")
-    time.sleep(0.2)
     reader.put("usb 1-2", "b2")
     run.wait_for(": ok")
     run.ending.ask()

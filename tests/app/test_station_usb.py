@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from station_looks import BOARD_AWAY_S, PACE, Looks
 from transcript_player import play_as
 from usb_tree import plug
 
@@ -35,10 +36,10 @@ def station(tmp_path, monkeypatch):
         verify=False,
         options={"loader": str(tmp_path / "loader.bin")},
     )
-    ending, events, reports = Ending(), [], []
+    ending, events, reports, looks = Ending(), [], [], Looks()
 
     def run():
-        bench = Bench(root=tmp_path / "root", disks=lambda _root: [], pace=0.04)
+        bench = Bench(root=tmp_path / "root", disks=looks.disks, pace=PACE)
         reports.append(run_station(recipe, emit=events.append, ending=ending, bench=bench))
 
     thread = threading.Thread(target=run)
@@ -57,20 +58,24 @@ def station(tmp_path, monkeypatch):
 
     thread.start()
     wait_for("waiting for units by rockusb")
-    yield wait_for, end
+
+    def unplug(device):
+        shutil.rmtree(device)
+        looks.until_missed(BOARD_AWAY_S)
+
+    yield wait_for, unplug, end
     ending.ask()
     ending.ask()
     thread.join(PATIENCE_S)
 
 
 def test_boards_in_one_socket_are_flashed_one_after_the_other(station, tmp_path):
-    wait_for, end = station
+    wait_for, unplug, end = station
     play_as(tmp_path / "bin/rkdeveloptool", TRANSCRIPTS / "rockusb")
     device = plug(tmp_path / "root", "1-3", "2207:350b", serial="first")
     wait_for(": ok")
     time.sleep(0.4)  # it stays, and is not flashed again
-    shutil.rmtree(device)
-    time.sleep(0.6)
+    unplug(device)
     plug(tmp_path / "root", "1-3", "2207:350b", serial="second")
     wait_for(": ok", 2)
     units = end().units
@@ -83,14 +88,13 @@ def test_boards_in_one_socket_are_flashed_one_after_the_other(station, tmp_path)
 
 
 def test_board_that_fails_is_let_be_until_it_was_unplugged(station, tmp_path):
-    wait_for, end = station
+    wait_for, unplug, end = station
     play_as(tmp_path / "bin/rkdeveloptool", TRANSCRIPTS / "rockusb-write-fails")
     device = plug(tmp_path / "root", "1-3", "2207:350b", serial="bad")
     wait_for(": failed")
     time.sleep(0.4)
     play_as(tmp_path / "bin/rkdeveloptool", TRANSCRIPTS / "rockusb")
-    shutil.rmtree(device)
-    time.sleep(0.6)
+    unplug(device)
     plug(tmp_path / "root", "1-3", "2207:350b", serial="bad")
     wait_for(": ok")
     failed, made = end().units
