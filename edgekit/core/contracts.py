@@ -15,6 +15,7 @@ from edgekit.core.quantisation import CalibrationMethod, Quantisation
 from edgekit.core.target import DeviceFacts, PythonFacts, Target
 
 if TYPE_CHECKING:
+    import onnx
     from numpy.typing import NDArray
 
 
@@ -242,6 +243,17 @@ class BuildJob(Protocol):
         """Make an observer that chooses ranges by ``quantisation.method``.
 
         Not for the method ``engine``, whose ranges are the engine's own affair.
+        """
+
+    def observed(self, model: "onnx.ModelProto", names: Sequence[str]) -> "Ranges":
+        """Run the calibration samples through a model in ONNX Runtime; observe tensors of it.
+
+        Args:
+            model: takes what :attr:`model` takes.
+            names: of its tensors, inputs included.
+
+        Raises:
+            RuntimeError: there are no samples.
         """
 
     @property

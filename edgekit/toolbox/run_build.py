@@ -100,6 +100,31 @@ class Job:
             raise RuntimeError("ranges are observed for int8 only")
         return _load(Path(__file__).with_name("ranges.py")).Ranges(self.quantisation.method)
 
+    def observed(self, model: Any, names: Sequence[str]) -> Any:  # noqa: ANN401 - onnx and ranges
+        """Run the calibration samples through a model and observe tensors of it."""
+        import onnx
+        import onnxruntime
+
+        shown = onnx.ModelProto()
+        shown.CopyFrom(model)
+        own = {value.name for value in (*shown.graph.input, *shown.graph.output)}
+        shown.graph.output.extend(
+            onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in own
+        )
+        session = onnxruntime.InferenceSession(
+            shown.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        given = {value.name for value in session.get_inputs()}
+        made = [name for name in names if name not in given]
+        ranges = self.ranges()
+        for sample in self.samples():
+            # An empty list of names would mean all outputs.
+            values = dict(zip(made, session.run(made, sample), strict=True)) if made else {}
+            ranges.see(values | {name: sample[name] for name in names if name in given})
+        if names and not ranges.names():
+            raise RuntimeError("there are no calibration samples to observe ranges on")
+        return ranges
+
     def grade(self, infer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         """Run ``infer`` on a few calibration samples and log how far it is from float."""
         import numpy as np

@@ -39,7 +39,7 @@ def build(job: "BuildJob") -> None:
     onnx.save(model, path)
     job.verify(_runner(job, str(path)), tolerance=_TOLERANCE)
     quantised = _Explicit(model, job.quantisation.float_layers)
-    quantised.write(quantised.observed(job))
+    quantised.write(job.observed(model, quantised.activations))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     job.grade(_runner(job, str(path)))
@@ -85,32 +85,6 @@ class _Explicit:
     def activations(self) -> tuple[str, ...]:
         """The tensors that those nodes take in, each once."""
         return tuple(dict.fromkeys(node.input[0] for node in self._nodes))
-
-    def observed(self, job: "BuildJob") -> "Ranges":
-        """Run the calibration samples and observe the tensors."""
-        import onnx
-        import onnxruntime
-
-        model = onnx.ModelProto()
-        model.CopyFrom(self._model)
-        own = {value.name for value in (*model.graph.input, *model.graph.output)}
-        inner = [name for name in self.activations if name not in own]
-        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        given = {value.name for value in session.get_inputs()}
-        made = [name for name in self.activations if name not in given]
-        ranges = job.ranges()
-        for sample in job.samples():
-            # An empty list of names would mean all outputs.
-            found = session.run(made, dict(sample)) if made else []
-            values = dict(zip(made, found, strict=True))
-            values |= {name: sample[name] for name in self.activations if name in given}
-            ranges.see(values)
-        if self.activations and not ranges.names():
-            raise RuntimeError("there are no calibration samples to observe ranges on")
-        return ranges
 
     def write(self, ranges: "Ranges") -> None:
         """Put a pair of nodes before every quantised tensor and every weight."""

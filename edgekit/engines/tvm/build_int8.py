@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgekit.core.contracts import BuildJob, Ranges
+    from edgekit.core.contracts import BuildJob
 
 # TVM has no types where this is checked.
 IRModule = Any
@@ -63,35 +63,13 @@ def scales_of(job: "BuildJob") -> dict[str, Scale]:
         raise RuntimeError("no convolution of this model can be made of dot products")
     nodes = [node for node in dense if node.name not in job.quantisation.float_layers]
     names = tuple(dict.fromkeys(node.input[0] for node in nodes))
-    ranges = _observed(job, model, names)
+    ranges = job.observed(model, names)
     return {node.name: _scale(*ranges.of(node.input[0])) for node in nodes}
 
 
 def _scale(low: float, high: float) -> Scale:
     step = max((high - low) / _LEVELS, _SMALLEST)
     return Scale(step, int(np.clip(round(-low / step), 0, _LEVELS)))
-
-
-def _observed(job: "BuildJob", model: "onnx.ModelProto", names: Sequence[str]) -> "Ranges":
-    import onnx
-    import onnxruntime
-
-    own = {value.name for value in (*model.graph.input, *model.graph.output)}
-    inner = [name for name in names if name not in own]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    given = {value.name for value in session.get_inputs()}
-    made = [name for name in names if name not in given]
-    ranges = job.ranges()
-    for sample in job.samples():
-        # An empty list of names would mean all outputs.
-        values = dict(zip(made, session.run(made, dict(sample)), strict=True)) if made else {}
-        ranges.see(values | {name: sample[name] for name in names if name in given})
-    if names and not ranges.names():
-        raise RuntimeError("there are no calibration samples to observe ranges on")
-    return ranges
 
 
 def _convolutions(model: "onnx.ModelProto") -> "Iterator[onnx.NodeProto]":
