@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from edgekit.core.bundle import Bundle, BundleFile, RuntimePack
 from edgekit.core.clocks import ClockPlan, ReleasedClocks
+from edgekit.core.closing import Closing
 from edgekit.core.contracts import Transport
 from edgekit.core.errors import AgentError, WrongDeviceError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted, ignore
@@ -34,7 +34,7 @@ from edgekit.device.values import (
 _GC_GRACE_S: Final = 24 * 3600
 
 
-class Device:
+class Device(Closing):
     """An agent that answers, on a device. Ends with :meth:`close`, or as a context manager."""
 
     def __init__(self, transport: Transport, client: AgentClient, facts: DeviceFacts) -> None:
@@ -201,17 +201,6 @@ class Device:
             self._folder = tempfile.TemporaryDirectory(prefix="edgekit-runs-")
         self._runs += 1
         return Path(self._folder.name) / str(self._runs)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def connect(address: Address, *, emit: EventSink = ignore, accept_new: bool = False) -> Device:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from edgekit.core.closing import Closing
 from edgekit.core.errors import FlashError, UsageError
 from edgekit.core.events import EventSink, Note, ignore
 from edgekit.flash.block_map import MOST_BYTES, BlockMap, read_block_map
@@ -75,7 +75,7 @@ def checked_sha256(text: str) -> str:
     return sha256
 
 
-class ImageSource:
+class ImageSource(Closing):
     """An image that is read once. A context manager.
 
     Attributes:
@@ -117,17 +117,6 @@ class ImageSource:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file or the server."""

@@ -8,9 +8,9 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
+from edgekit.core.closing import Closing
 from edgekit.core.errors import FlashError
 from edgekit.core.flash import Disk
 from edgekit.flash.memory import buffer
@@ -69,7 +69,7 @@ class OpenDisk(Protocol):
         """Close the disk."""
 
 
-class DiskFile:
+class DiskFile(Closing):
     """A block device, or a plain file that stands for one. A context manager.
 
     Raises:
@@ -94,17 +94,6 @@ class DiskFile:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def write(self, offset: int, view: memoryview) -> None:
         """Write all of ``view``."""

@@ -16,9 +16,9 @@ is told (:mod:`edgekit.tune.store`).
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Final, Self, TypeVar
+from typing import IO, Final, TypeVar
 
+from edgekit.core.closing import Closing
 from edgekit.core.events import EventSink, ignore
 from edgekit.tune import record_lines, sources
 from edgekit.tune.database import insert
@@ -62,7 +62,7 @@ def open_records(path: Path, *, emit: EventSink = ignore, thorough: bool = True)
     return Records(Store(path, emit, thorough=thorough), emit)
 
 
-class Records:
+class Records(Closing):
     """The records of one file. A context manager; safe among threads and processes.
 
     Every method raises :class:`UsageError` where the file cannot be used.
@@ -71,17 +71,6 @@ class Records:
     def __init__(self, store: Store, emit: EventSink = ignore) -> None:
         self._store = store
         self._emit = emit
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def path(self) -> Path:

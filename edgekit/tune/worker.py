@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from edgekit.core.closing import Closing
 from edgekit.core.errors import EngineError
 from edgekit.tune.record import Record
 from edgekit.tune.rows import Workload
@@ -56,7 +56,7 @@ class Greeting:
     session: Path
 
 
-class Worker:
+class Worker(Closing):
     """The process. A context manager; it ends when its input does.
 
     Args:
@@ -81,17 +81,6 @@ class Worker:
             raise AssertionError  # both are pipes
         self._ask, self._answers = self._process.stdin, self._process.stdout
         self.exhausted = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def greeting(self) -> Greeting:
         """Return what it tells first.

@@ -3,13 +3,13 @@
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from edgekit.camera.page.messages import Message, message_of
 from edgekit.camera.page.server import ADDRESS, PageServer
 from edgekit.camera.page.state import PageState
 from edgekit.camera.page.tabs import Tab, packed
+from edgekit.core.closing import Closing
 from edgekit.core.errors import UsageError
 
 _TOKEN_BYTES: Final = 12
@@ -17,7 +17,7 @@ _POLL_S: Final = 0.1
 _LAST_WORDS_S: Final = 2.0
 
 
-class LivePage:
+class LivePage(Closing):
     """A page in the browser that shows a running camera pipeline.
 
     Args:
@@ -64,17 +64,6 @@ class LivePage:
             target=self._server.serve_forever, args=(_POLL_S,), name="live page", daemon=True
         )
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def tabs(self) -> int:
