@@ -16,6 +16,7 @@ from edgekit.board import apt_sources
 from edgekit.board.privilege import SYSTEM_PATH, Privilege
 from edgekit.board.process import find_unshare, kill_board
 from edgekit.catalog.cache import FileLock, cache_root
+from edgekit.catalog.in_use import hold, mount_points
 from edgekit.core.errors import DeviceError, DiskFullError, UsageError
 from edgekit.core.events import EventSink, StepFinished, StepProgress, StepStarted
 from edgekit.core.names import Architecture
@@ -93,8 +94,16 @@ def boards_folder() -> Path:
 
 
 def rootfs_path(recipe: RootfsRecipe) -> Path:
-    """Return where the root file system stands, or would stand."""
+    """Return where the root file system stands, or would stand; it is not pruned under us."""
+    hold(boards_folder())
+    with suppress(OSError):
+        rootfs_lock(recipe.name).touch()
     return boards_folder() / recipe.name
+
+
+def rootfs_lock(name: str) -> Path:
+    """Return the lock of who makes a root file system; its mtime is when that was last used."""
+    return boards_folder() / ".locks" / name
 
 
 def build_rootfs(
@@ -120,7 +129,8 @@ def build_rootfs(
     if recipe.base is not None:
         build_rootfs(recipe.base, root, mirror=mirror, emit=emit)
     subject = f"the Debian {recipe.architecture} root file system"
-    with FileLock(boards_folder() / ".locks" / recipe.name, emit, subject):
+    with FileLock(rootfs_lock(recipe.name), emit, subject):
+        hold(boards_folder())
         if path.is_dir():
             return path
         check_room(path.parent)
@@ -153,11 +163,7 @@ def remove_as_root(folder: Path, root: Privilege) -> None:
 
 def _mounts_below(folder: Path) -> list[Path]:
     """Return the mount points in or below ``folder``, in the order they were mounted."""
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    # The kernel writes blanks and backslashes in a name as octal escapes: proc(5).
-    words = (line.split()[4] for line in lines)
-    points = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), word) for word in words)
-    return [path for path in map(Path, points) if path.is_relative_to(folder.resolve())]
+    return [path for path in mount_points() if path.is_relative_to(folder.resolve())]
 
 
 def _remove_abandoned(recipe: RootfsRecipe, root: Privilege) -> None:

@@ -3,7 +3,9 @@
 Layout below :func:`cache_root`::
 
     content/<aa>/<sha256>     files by content, read-only
-    <room's own name>/<key>/  one folder per key, published whole by rename (KeyedCache)
+    content/.used/<sha256>    by its mtime: when a file was last used
+    <room's own name>/<key>/  one folder per key, published whole by rename (KeyedCache); its mtime
+                              is when it was last used
     stat-memo/<path hash>     sha256 of a file, valid while its stat does not change
 """
 
@@ -22,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from edgekit.catalog.in_use import hold
 from edgekit.core.events import EventSink, Note, ignore
 from edgekit.core.model import FileRef
 
@@ -179,6 +182,7 @@ class ContentStore:
 
     def path_of(self, sha256: str) -> Path:
         """Return where content with this hash stands, or would stand."""
+        hold(self.root)
         return self.root / sha256[:2] / sha256
 
     def has(self, sha256: str) -> bool:
@@ -198,10 +202,12 @@ class ContentStore:
         if not intact:
             path.unlink(missing_ok=True)
             return None
+        _stamp(self.root / ".used" / sha256)
         return path
 
     def add_bytes(self, data: bytes) -> FileRef:
         """Hold ``data``."""
+        self.root.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(data).hexdigest()
         path = self.path_of(digest)
         if self.verified(digest) is None:
@@ -219,9 +225,10 @@ class ContentStore:
             OSError: the file cannot be read or the store not written.
             ValueError: the content is not the expected one.
         """
+        self.root.mkdir(parents=True, exist_ok=True)
         if expected is not None and (held := self.verified(expected)) is not None:
             return FileRef(held, expected, held.stat().st_size)
-        self.root.mkdir(parents=True, exist_ok=True)
+        hold(self.root)
         descriptor, name = tempfile.mkstemp(prefix=".add-", dir=self.root)
         temporary = Path(name)
         try:
@@ -273,9 +280,10 @@ class KeyedCache:
         return self.root / hashlib.sha256(key.encode()).hexdigest()
 
     def get(self, key: str) -> Path | None:
-        """Return the folder for ``key`` if it was built."""
+        """Return the folder for ``key`` if it was built; it is not pruned as long as we live."""
         path = self.path_of(key)
-        return path if path.is_dir() else None
+        hold(self.root)
+        return path if _used(path) else None
 
     def build(
         self,
@@ -297,10 +305,12 @@ class KeyedCache:
             OSError: the cache cannot be written.
         """
         path = self.path_of(key)
-        if path.is_dir():
+        self.root.mkdir(parents=True, exist_ok=True)
+        hold(self.root)
+        if _used(path):
             return path
         with FileLock(self.root / ".locks" / path.name, emit, subject or "the same thing"):
-            if path.is_dir():
+            if _used(path):
                 return path
             building = self.root / ".building" / path.name
             # Whoever left this folder is dead: we hold the lock.
@@ -324,6 +334,22 @@ class KeyedCache:
                 doomed.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(doomed)
                 remove_tree(doomed)
+
+
+def _used(path: Path) -> bool:
+    """Tell whether a folder is there, and note that it is used now."""
+    if not path.is_dir():
+        return False
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return True
+
+
+def _stamp(path: Path) -> None:
+    """Note by a file's time that something is used now; one that cannot be written is no fault."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
 
 
 def remove_tree(folder: Path) -> None:

@@ -128,7 +128,8 @@ def test_rootfs_that_fails_leaves_the_log_and_nothing_else(fake_mmdebstrap, own_
     with pytest.raises(DeviceError, match="no such archive") as raised:
         _build(events)
     name = recipe_for("aarch64").name
-    assert sorted(p.name for p in (own_cache / "boards").iterdir()) == [".locks", f"{name}.log"]
+    left = sorted(p.name for p in (own_cache / "boards").iterdir())
+    assert left == [".in-use", ".locks", f"{name}.log"]
     assert f"{name}.log" in raised.value.hint
     assert isinstance(events[0], StepStarted)
     assert events[-1] == StepFinished("board:rootfs:arm64", "failed", ok=False)
