@@ -48,6 +48,11 @@ def boot_parts(suite: str, mirror: str | None, emit: EventSink) -> Path:
     return _SELECTION.folder(suite, mirror, _fill, emit)
 
 
+def boot_parts_path(suite: str, mirror: str | None) -> Path:
+    """Return where the folder with what boots stands, or would stand."""
+    return _SELECTION.path(suite, mirror)
+
+
 def _fill(folder: Path, scratch: Path, archive: PackageArchive) -> str:
     image = kernel_package(archive)
     release = image.removeprefix(IMAGE)

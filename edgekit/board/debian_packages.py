@@ -40,6 +40,16 @@ class Selection:
     architecture: str
     key: tuple[object, ...]
 
+    def path(self, suite: str, mirror: str | None) -> Path:
+        """Return where the folder stands, or would stand."""
+        return self._cache().path_of(self._key(suite, mirror))
+
+    def _cache(self) -> KeyedCache:
+        return KeyedCache(boards_folder() / self.cache)
+
+    def _key(self, suite: str, mirror: str | None) -> str:
+        return json.dumps([suite, mirror, self.key])
+
     def folder(
         self,
         suite: str,
@@ -78,9 +88,8 @@ class Selection:
                 raise
             emit(StepFinished(step, version))
 
-        key = json.dumps([suite, mirror, self.key])
-        cache = KeyedCache(boards_folder() / self.cache)
-        return cache.build(key, take, emit=emit, subject=self.subject)
+        key = self._key(suite, mirror)
+        return self._cache().build(key, take, emit=emit, subject=self.subject)
 
 
 class PackageArchive:

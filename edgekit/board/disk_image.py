@@ -117,13 +117,7 @@ def disk_image(*, mirror: str | None = None, emit: EventSink = ignore) -> DiskIm
     """
     mirror = mirror or settings().debian_mirror
     recipe = disk_recipe()
-    cache = KeyedCache(boards_folder() / "disks")
-    # This file too: much of what stands on the disk is written down in it.
-    files = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (*_files(), Path(__file__))
-    }
-    key = json.dumps([recipe.name, mirror, files], sort_keys=True)
+    cache, key = _cache(), _key(mirror)
     if found := cache.get(key):
         return DiskImage(found)
     requirements.check_disk_requirements()
@@ -145,6 +139,24 @@ def disk_image(*, mirror: str | None = None, emit: EventSink = ignore) -> DiskIm
         emit(StepFinished(step))
 
     return DiskImage(cache.build(key, fill, emit=emit, subject="the disk image of Debian"))
+
+
+def disk_image_path() -> Path:
+    """Return where the image's folder stands, or would stand."""
+    return _cache().path_of(_key(settings().debian_mirror))
+
+
+def _cache() -> KeyedCache:
+    return KeyedCache(boards_folder() / "disks")
+
+
+def _key(mirror: str | None) -> str:
+    # This file too: much of what stands on the disk is written down in it.
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (*_files(), Path(__file__))
+    }
+    return json.dumps([disk_recipe().name, mirror, files], sort_keys=True)
 
 
 def copy_image(image: Path, place: Path, files: Mapping[str, Path]) -> None:

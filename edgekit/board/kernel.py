@@ -57,6 +57,11 @@ def kernel_folder(suite: str, mirror: str | None, emit: EventSink) -> Path:
     return _SELECTION.folder(suite, mirror, _fill, emit)
 
 
+def kernel_path(suite: str, mirror: str | None) -> Path:
+    """Return where the kernel's folder stands, or would stand."""
+    return _SELECTION.path(suite, mirror)
+
+
 def kernel_package(archive: PackageArchive) -> str:
     """Return the name of the package with the archive's newest kernel for arm64.
 

@@ -38,9 +38,7 @@ def module_folder(kernel: Path, emit: EventSink) -> Path:
     Raises:
         DeviceError: the compiler is missing, or refused.
     """
-    sources = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in own_sources()}
-    key = json.dumps([_FORMAT, kernel.name, sources], sort_keys=True)
-    cache = KeyedCache(boards_folder() / "modules")
+    cache, key = _cache(), _key(kernel)
     if found := cache.get(key):
         return found
     step = "board:modules"
@@ -57,6 +55,20 @@ def module_folder(kernel: Path, emit: EventSink) -> Path:
         emit(StepFinished(step))
 
     return cache.build(key, fill, emit=emit, subject="the kernel modules of system boards")
+
+
+def module_path(kernel: Path) -> Path:
+    """Return where the folder with the modules for a kernel stands, or would stand."""
+    return _cache().path_of(_key(kernel))
+
+
+def _cache() -> KeyedCache:
+    return KeyedCache(boards_folder() / "modules")
+
+
+def _key(kernel: Path) -> str:
+    sources = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in own_sources()}
+    return json.dumps([_FORMAT, kernel.name, sources], sort_keys=True)
 
 
 def _compile(kernel: Path, scratch: Path, folder: Path) -> None:

@@ -55,7 +55,7 @@ def image_folder(parts: Parts, emit: EventSink) -> Path:
     Raises:
         DeviceError: it cannot be made.
     """
-    cache = KeyedCache(boards_folder() / "images")
+    cache = _cache()
     if found := cache.get(parts.key):
         return found
     step = "board:image"
@@ -70,6 +70,15 @@ def image_folder(parts: Parts, emit: EventSink) -> Path:
         emit(StepFinished(step))
 
     return cache.build(parts.key, fill, emit=emit, subject="the disk of system boards")
+
+
+def image_path(parts: Parts) -> Path:
+    """Return where the image's folder stands, or would stand."""
+    return _cache().path_of(parts.key)
+
+
+def _cache() -> KeyedCache:
+    return KeyedCache(boards_folder() / "images")
 
 
 def _fill(folder: Path, parts: Parts) -> None:

@@ -17,6 +17,8 @@ from edgekit.core.events import EventSink, StepFinished, StepStarted
 from edgekit.toolbox.interpreters import search_path
 from edgekit.toolbox.process import last_lines, new_log, run_logged
 
+# In each environment: the name of what it is for, which its folder's name does not tell.
+_NOTE: Final = "edgekit-toolbox"
 # Counts up when environments are made in another way.
 _LAYOUT: Final = 1
 _TIMEOUT_S: Final = 1800.0
@@ -64,6 +66,23 @@ def is_ready(spec: ToolboxSpec) -> bool:
     """Tell whether the environment for ``spec`` is there. Makes nothing."""
     held = KeyedCache(cache_root() / "toolboxes").get(_key(spec, lock_sha256(spec)))
     return held is not None and (held / "bin" / "python").exists()
+
+
+def toolbox_path(spec: ToolboxSpec) -> Path:
+    """Return where the environment for ``spec`` stands, or would stand.
+
+    Raises:
+        OSError: its requirement file cannot be read.
+    """
+    return KeyedCache(cache_root() / "toolboxes").path_of(_key(spec, lock_sha256(spec)))
+
+
+def made_as(toolbox: Path) -> str:
+    """Return under which name an environment was made, empty where it does not tell."""
+    try:
+        return (toolbox / _NOTE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _key(spec: ToolboxSpec, lock: str) -> str:
@@ -144,6 +163,7 @@ def _make(spec: ToolboxSpec, folder: Path, log: Path) -> None:
     _run(install, spec, log)
     # uv's own marks of the moment; the environment is found by its key.
     shutil.rmtree(folder / ".lock", ignore_errors=True)
+    (folder / _NOTE).write_text(f"{spec.name}\n", encoding="utf-8")
 
 
 def _run(command: list[str], spec: ToolboxSpec, log: Path) -> None:
