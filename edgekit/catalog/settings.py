@@ -63,7 +63,8 @@ class Settings:
         default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"),
         metadata=_about(
             "`$XDG_CACHE_HOME/edgekit` or `~/.cache/edgekit`",
-            "Fetched models, toolboxes, built engines and virtual boards. Safe to delete.",
+            "Fetched models, toolboxes, built engines and virtual boards. Safe to delete while "
+            "nothing runs; `edgekit cache prune` removes what is old.",
         ),
     )
     runs_dir: Path = field(
