@@ -8,10 +8,13 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgekit.app.cache_entries import KINDS
+from edgekit.app.cache_removal import plan_removal, remove
 from edgekit.catalog.cache import KeyedCache, cache_root
 from edgekit.catalog.in_use import let_go
 
 DAY_S = 24 * 3600.0
+MONTH_S = 30 * DAY_S
 LOCK = """
 from edgekit.catalog.cache import FileLock
 lock = FileLock(Path(sys.argv[1]))
@@ -92,3 +95,11 @@ def everything(root: Path) -> set[Path]:
     """Return all there is in a cache, but for what its keepers put beside it."""
     own = {".in-use", ".locks", ".prune.lock"}
     return {path for path in root.rglob("*") if not own & set(path.relative_to(root).parts)}
+
+
+def prune(older_than_s=MONTH_S, kinds=tuple(KINDS)):
+    """Prune as a process does that looks first; return what went, and why the rest stayed."""
+    removed = remove(plan_removal(older_than_s, kinds), older_than_s, kinds)
+    return {entry.path for entry, _ in removed.entries}, {
+        entry.path: entry.needed for entry in removed.needed
+    }

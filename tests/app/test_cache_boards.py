@@ -2,9 +2,8 @@ import shutil
 import subprocess
 
 import pytest
-from cache_makers import DAY_S, LOCK, age, board, made, made_rootfs, qcow2, using
+from cache_makers import DAY_S, LOCK, MONTH_S, age, board, made, made_rootfs, prune, qcow2, using
 
-from edgekit.app.cache_entries import KINDS
 from edgekit.app.cache_removal import plan_removal, remove
 from edgekit.board import keys
 from edgekit.board.instances import client_key
@@ -16,7 +15,6 @@ from edgekit.catalog.cache import FileLock, cache_root
 from edgekit.catalog.in_use import let_go
 from edgekit.core.events import ignore
 
-MONTH_S = 30 * DAY_S
 OTHER = "rootfs-arm64-0123456789abcdef"
 
 
@@ -25,13 +23,6 @@ def boards(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "cache" / "boards" / ".locks").mkdir(parents=True)
     return tmp_path / "cache" / "boards"
-
-
-def prune(older_than_s=MONTH_S):
-    removed = remove(plan_removal(older_than_s, tuple(KINDS)), older_than_s)
-    return {entry.path for entry, _ in removed.entries}, {
-        entry.path: entry.needed for entry in removed.needed
-    }
 
 
 def state(key, image, *, days):
