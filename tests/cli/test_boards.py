@@ -137,3 +137,18 @@ def test_virtual_board_of_no_known_target_is_refused(
     assert run(["status", "--device", device]) == 2
     said = capsys.readouterr().err
     assert f"error: {words}\nhint: --target NAME has one made" in said
+
+
+@pytest.mark.parametrize(("options", "left"), [([], True), (["--wipe"], False)])
+def test_files_of_a_board_that_is_down_stay_unless_it_is_wiped(
+    options, left, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
+    folder = board_folder("left")
+    (folder / "upper").mkdir(parents=True)
+    (folder / "kind").write_text("system")  # whose files are the user's own
+    assert run(["board", "down", "left", *options]) == 0
+    told = capsys.readouterr().out
+    assert ("its files are gone" in told) is not left
+    assert (folder / "upper").is_dir() is left
+    assert run(["board", "down", "left", *options]) == (0 if left else 2)

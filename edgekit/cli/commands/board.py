@@ -39,15 +39,17 @@ def up(
 
 @board.command()
 @click.argument("name")
+@click.option("--wipe", is_flag=True, help="Remove its files too: the next up makes it anew.")
 @json_option
-def down(name: str, in_json: bool) -> None:
+def down(name: str, wipe: bool, in_json: bool) -> None:
     """Stop the virtual board NAME. What is on its disk stays; a system board sleeps."""
     from edgekit.board import user_mode
     from edgekit.cli.output import make_output
 
     output = make_output(in_json=in_json)
-    user_mode.down(name)
-    output.result({"down": name}, f"{name} is down")
+    user_mode.down(name, wipe=wipe)
+    gone = f"{name} is down, and its files are gone" if wipe else f"{name} is down"
+    output.result({"down": name, "wiped": wipe}, gone)
 
 
 @board.command("list")
