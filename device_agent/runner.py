@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from device_agent.protocol import VerbError
+from device_agent.warden import Warden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Runner:
             )
         except OSError as error:
             raise VerbError("no_python", f"could not start {command[0]}: {error}") from error
+        self._warden = Warden(self.group)
 
     @property
     def group(self) -> int:
@@ -180,6 +182,7 @@ class Runner:
         self._last_words = (self._last_words + piece)[-_LAST_WORDS_BYTES:]
 
     def _end(self) -> int:
+        self._warden.dismiss()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         status = self._process.wait()
@@ -189,7 +192,10 @@ class Runner:
 
 
 def _dying_with(agent: int) -> "Callable[[], None]":
-    """Return what has the kernel end the runner if the agent is killed and cannot do it."""
+    """Return what has the kernel end the runner if the agent is killed and cannot do it.
+
+    What the runner started is the warden's to end, a moment later.
+    """
     try:
         # Here and not in the runner: until it has asked for it, nothing ends it.
         import ctypes

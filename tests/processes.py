@@ -26,3 +26,25 @@ def assert_nothing_runs_below(root: Path, within_s: float = 10.0) -> None:
     while running := running_below(root):
         assert time.monotonic() < deadline, running
         time.sleep(0.02)
+
+
+def members_of(group: int) -> list[int]:
+    """Return the processes of a process group, those that ended unheard included."""
+    return [pid for pid, (_parent, its_group) in _table().items() if its_group == group]
+
+
+def children_of(parent: int) -> list[int]:
+    """Return the processes that a process has started, those that ended unheard included."""
+    return [pid for pid, (its_parent, _group) in _table().items() if its_parent == parent]
+
+
+def _table() -> dict[int, tuple[int, int]]:
+    """Return parent and group of every process."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found[int(stat.parent.name)] = (int(words[1]), int(words[2]))
+    return found

@@ -22,6 +22,7 @@ import time
 from device_agent.clocks.domains import Files
 from device_agent.clocks.plan import PERFORMANCE
 from device_agent.clocks.undo import undo
+from device_agent.detached import close_all_but
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Guardian:
             os.setsid()
             if os.fork():
                 os._exit(0)
-            _close_all_but((link.fileno(), source, lock))
+            close_all_but((link.fileno(), source, lock))
             os.chdir("/")
             self._guard(link, source, lock)
             status = 0
@@ -196,19 +197,6 @@ def _told(plan: "Plan", files: Files) -> "Dict[str, Any]":
 
 def _set_by(plan: "Plan") -> "List[Change]":
     return [change for change in plan.changes if "set" in change]
-
-
-def _close_all_but(kept: "Tuple[int, ...]") -> None:
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(nothing, standard)
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        if number > 2 and number not in kept:  # noqa: PLR2004 - past the standard streams
-            try:
-                os.close(number)
-            except OSError:
-                continue  # the folder's own, closed by now
 
 
 def _waking_signals() -> int:

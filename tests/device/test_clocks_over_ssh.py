@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from clock_tree import CPUFREQ, ClockTree
 from device_life import ends, wait_for
-from processes import running_below
+from processes import children_of, members_of, running_below
 
 from edgekit.device import connect
 
@@ -50,7 +50,8 @@ class PinnedRun:
         self.guardian = int(wait_for(self.guardian_file, 60))
         self.runner = self._runner(home)
         agents = set(running_below(home / ".edgekit/agent")) - {self.guardian}
-        [self.agent] = [pid for pid in agents if os.getpgid(pid) != self.runner]
+        children = {child for pid in agents for child in children_of(pid)}
+        [self.agent] = agents - children
 
     def _runner(self, home: Path) -> int:
         deadline = time.monotonic() + 60
@@ -85,8 +86,8 @@ class PinnedRun:
         self.host.communicate(timeout=30)
         self.sshd.signal_sessions(signal.SIGKILL)
         assert ends(self.guardian)
-        assert ends(self.runner)
         assert ends(self.agent)
+        assert not [pid for pid in members_of(self.runner) if not ends(pid)]
 
 
 @pytest.fixture

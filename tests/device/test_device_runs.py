@@ -1,7 +1,6 @@
 """Runs of a bundle, over a real agent in a process of its own: results, crashes, ends."""
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from device_life import deliver, ends, wait_for
+from processes import children_of, members_of
 
 from edgekit.core.errors import (
     AgentError,
@@ -184,25 +184,13 @@ def test_run_whose_runner_breaks_is_a_runner_error_and_the_agent_lives(
     assert device.status().bundles == (bundle.identity,)
 
 
-def test_run_over_its_time_ends_the_whole_group(device, workshop, device_root):
+def test_run_over_its_time_ends_the_wholemembers_of(device, workshop, device_root):
     bundle = workshop.bundle("hang")
     deliver(device, bundle)
     with pytest.raises(RunnerError, match="did not end within"):
         device.run(bundle.identity, RunRequest("infer", (), timeout_s=0.5))
     leader = int(next((device_root / "jobs").glob("*/pid")).read_text())
-    assert not [pid for pid in _group(leader) if not ends(pid)]
-
-
-def _group(leader: int) -> list[int]:
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(words[2]) == leader:
-            members.append(int(stat.parent.name))
-    return members
+    assert not [pid for pid in members_of(leader) if not ends(pid)]
 
 
 def test_run_with_a_python_that_is_absent_says_so(device, workshop):
@@ -247,7 +235,7 @@ def test_run_ends_when_the_host_dies(device, workshop, device_root, deadly):
     assert device.activate(bundle.identity).changed is False  # the lock is free again
 
 
-def test_run_ends_when_the_agent_is_killed(device, workshop, device_root):
+def test_run_and_all_it_started_end_when_the_agent_is_killed(device, workshop, device_root):
     bundle = workshop.bundle("hang")
     deliver(device, bundle)
     agent = device._client._stream._process
@@ -259,8 +247,14 @@ def test_run_ends_when_the_agent_is_killed(device, workshop, device_root):
         device.run(bundle.identity, RunRequest("infer", ()), kill)
     runner = int(next((device_root / "jobs").glob("*/pid")).read_text())
     assert ends(runner)
-    for child in _group(runner):  # the kernel ends the runner itself; this one's child is ours
-        os.kill(child, signal.SIGKILL)
+    assert not [pid for pid in members_of(runner) if not ends(pid)]
+
+
+def test_run_leaves_no_process_of_the_agents_own(device, workshop):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    device.run(bundle.identity, RunRequest("infer", ()))
+    assert not children_of(device._client._stream._process.pid)
 
 
 def test_interrupted_conversation_does_not_go_on(device, workshop):
