@@ -9,6 +9,7 @@ from edgekit.app.bench_subjects import Ready, active_subject, built_subjects
 from edgekit.app.options import DeployOptions
 from edgekit.app.patience import wait_until_cool
 from edgekit.app.power import STUCK_AFTER_S, Meters, power_figures, reading_disturbs
+from edgekit.bench.energy import Limits
 from edgekit.bench.latency import frames_per_second, summarise
 from edgekit.bench.repeats import Repeats, Tried
 from edgekit.bench.soak import soak_of
@@ -34,6 +35,9 @@ _SECONDS: Final = 10.0
 _RUNS: Final = 30
 _BUDGET_S: Final = 120.0
 _METERS_HZ: Final = 10.0
+_IDLE_S: Final = 3.0
+# One may be lost at either end.
+_READINGS: Final = Limits.min_samples + 2
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,16 @@ class BenchOptions:
 
     Attributes:
         seconds: at least so long, once for the engine's call and once for the whole way of a
-            frame; ``None``: 10, or a single run where the device is emulated.
+            frame; ``None``: 10, or a single run where the device is emulated; longer where a meter
+            on the host is slow.
         runs: and at least so many inferences.
         budget_s: for repeats of a run that is not believed, cool-downs included; ``None``: two
             minutes, or none where the device is emulated.
         median_width: widest 95 % interval of the median, as a share of it.
         soak_s: measure once, for so long, how speed holds out; 0 for no soak.
         power_hz: readings of power each second; 0 to read none.
-        idle_s: how long power is read before and after each run.
+        idle_s: how long power is read before and after each run; ``None``: 3 seconds, or longer
+            where a meter on the host is asked so seldom that they would not do.
         meters: addresses of power meters on the host.
         stuck_after_s: a power reading that stays the same for longer is not believed.
         fixed_clocks: whether the device's clocks are pinned meanwhile.
@@ -61,7 +67,7 @@ class BenchOptions:
     median_width: float = MEDIAN_WIDTH
     soak_s: float = 0.0
     power_hz: float = 100.0
-    idle_s: float = 3.0
+    idle_s: float | None = None
     meters: tuple[str, ...] = ()
     stuck_after_s: float = STUCK_AFTER_S
     fixed_clocks: bool = False
@@ -76,7 +82,9 @@ class BenchOptions:
                 max_seconds=2 * self.soak_s,
                 end_to_end=False,
             )
-        seconds = (0.0 if emulated else _SECONDS) if self.seconds is None else self.seconds
+        seconds = self.seconds
+        if seconds is None:
+            seconds = 0.0 if emulated else max(_SECONDS, self._for_meters_s)
         return BenchPlan(
             warmup_runs=0 if emulated else BenchPlan.warmup_runs,
             warmup_seconds=0.0 if emulated else 1.0,
@@ -84,6 +92,19 @@ class BenchOptions:
             min_seconds=seconds,
             max_seconds=max(4 * seconds, BenchPlan.max_seconds),
         )
+
+    @property
+    def idle_for_s(self) -> float:
+        """How long the device is left idle before and after each run."""
+        return max(_IDLE_S, self._for_meters_s) if self.idle_s is None else self.idle_s
+
+    @property
+    def _for_meters_s(self) -> float:
+        """Return how long each meter takes for as many readings as are needed at least."""
+        from edgekit.meters.address import parse_meter
+
+        rates = [parse_meter(address).asked_hz for address in self.meters]
+        return max((_READINGS / rate_hz for rate_hz in rates), default=0.0)
 
 
 def bench(
@@ -215,7 +236,7 @@ class _Measuring:
             step=_STEP,
             watch=Watch(
                 power_hz=power_hz,
-                idle_s=self._options.idle_s,
+                idle_s=self._options.idle_for_s,
                 idle_always=bool(self._options.meters),
             ),
         )

@@ -136,7 +136,7 @@ def energy_of(samples: Samples, interval: Interval, limits: Limits | None = None
     if within < limits.min_samples:
         raise MeasurementInvalidError(
             f"{within} readings in {interval.seconds:.3g} s, {limits.min_samples} are needed",
-            hint="measure for longer, or sample faster",
+            hint="measure for longer (--seconds, --idle), or sample faster",
         )
     if isinstance(samples, PowerSamples):
         power_uw = samples.power_uw[first : last + 1]

@@ -7,6 +7,8 @@ Source: JCGM 100:2008 (GUM), 4.3.7 (a quantity between two bounds) and 6.2.
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgekit.bench.energy import (
@@ -187,10 +189,25 @@ def energy_per_inference(
             "the device was to be idle before and after the run, not during it",
             hint="check how the clocks of host and device were aligned",
         )
+    with _named("run"):
+        energy = energy_of(samples, run, limits)
+    with _named("idle before it"):
+        before = idle_of(samples, idle_before, limits)
+    with _named("idle after it"):
+        after = idle_of(samples, idle_after, limits)
     return InferenceEnergy(
-        run=energy_of(samples, run, limits),
-        before=idle_of(samples, idle_before, limits),
-        after=idle_of(samples, idle_after, limits),
+        run=energy,
+        before=before,
+        after=after,
         inferences=inferences,
         edge_uncertainty_ns=edge_uncertainty_ns,
     )
+
+
+@contextmanager
+def _named(part: str) -> Iterator[None]:
+    """Say of which time the readings cannot tell."""
+    try:
+        yield
+    except MeasurementInvalidError as error:
+        raise MeasurementInvalidError(f"{part}: {error.message}", hint=error.hint) from error

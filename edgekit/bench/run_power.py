@@ -188,7 +188,7 @@ def _rate_hz(asked_hz: float, rail: RailFacts) -> float:
 
 
 def _reason(error: MeasurementInvalidError, record: PowerRecord, series: RailSeries) -> str:
-    said = [error.message]
+    said = [f"{error.message} ({error.hint})" if error.hint else error.message]
     said += [fault.words() for fault in series.faults]
     if record.ended_full:
         said.append("the sampler ended early for want of room")

@@ -82,3 +82,20 @@ def test_soak_is_one_run_of_its_length():
     assert request.plan.min_seconds == 5
     assert not request.plan.end_to_end
     assert found.soak.initial_fps == pytest.approx(50, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("meters", "idle_s", "seconds"),
+    [
+        ((), 3, 10),
+        (("scpi:ASRL1::INSTR?MEAS:POW?",), 3, 10),
+        (("command:./read-watts",), 6, 10),
+        (("command:./read-watts", "command,rate=0.5:./read-watts"), 24, 24),
+    ],
+)
+def test_slow_meter_is_given_time_for_the_readings_that_are_needed(meters, idle_s, seconds):
+    options = BenchOptions(meters=meters)
+    assert options.idle_for_s == idle_s
+    assert options.plan(emulated=False).min_seconds == seconds
+    told = BenchOptions(meters=meters, idle_s=1.0, seconds=2.0)
+    assert (told.idle_for_s, told.plan(emulated=False).min_seconds) == (1, 2)

@@ -267,3 +267,11 @@ def test_that_property_sees_figures_too():
     series = RailSeries(RailFacts("hwmon", "", "VIN"), tuple(range(99)), tuple(range(99)))
     rails = power_of_run(record(series), (30, 60), 9, (1, 20), (70, 90), 5, LIMITS)
     assert rails[0].energy is not None
+
+
+def test_too_few_readings_name_the_time_they_are_of_and_what_to_do():
+    seldom = rail(scope="wall")
+    seldom = RailSeries(seldom.rail, seldom.times_ns[::100], seldom.values[::100])
+    (told_of,) = power_of_run(record(seldom, rate_hz=0.5), RUN, 400, BEFORE, AFTER)
+    assert told_of.reason.startswith("idle before it: 5 readings in 8 s, 10 are needed (measure")
+    assert "--idle" in told_of.reason

@@ -62,10 +62,9 @@ from edgekit.cli.options import (
 @click.option(
     "--idle",
     type=Amount(1, 600),
-    default=3.0,
-    show_default=True,
     metavar="S",
-    help="Read power so long before and after each run, where there is a sensor.",
+    help="Read power so long before and after each run, where there is a sensor; default 3, "
+    "longer for a slow meter.",
 )
 @click.option(
     "--meter",
