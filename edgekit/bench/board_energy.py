@@ -11,9 +11,8 @@ from typing import Any, Final
 from edgekit.bench.energy import Energy
 from edgekit.bench.inference_energy import Idle, InferenceEnergy
 from edgekit.bench.run_power import RailEnergy, energy_json
-from edgekit.core.power import UnusedSensor, sensor_kind
+from edgekit.core.power import NO_SENSOR, UnusedSensor, sensor_kind
 
-NO_SENSOR: Final = "no sensor"
 SUM_OF_RAILS: Final = "sum of rails"
 
 ATTACH: Final = (

@@ -30,6 +30,9 @@ HOST_SOURCES: Final = ("scpi", "command")
 Span = tuple[int, int]
 """First and last moment, in nanoseconds of one clock."""
 
+NO_SENSOR: Final = "no sensor"
+"""What stands in place of a scope where nothing measures power."""
+
 _NS_PER_S: Final = 1e9
 _INT64: Final = 1 << 63
 

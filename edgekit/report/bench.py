@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from edgekit.core.bench import BenchReport, BenchResult, Soak
+from edgekit.core.clocks import PinnedClock, ReleasedClocks
+from edgekit.core.power import NO_SENSOR
 from edgekit.report.table import Column, Table
 
 _NONE = "-"
+_NOT_TOLD = "not told"
 _COLUMNS = (
     Column("engine"),
     Column("precision"),
@@ -97,7 +100,7 @@ def _power(result: BenchResult) -> tuple[str, str]:
     if power is None:
         return _NONE, _NONE
     if power.j_per_inference is None:
-        return power.name, _NONE
+        return power.name if power.name == NO_SENSOR else _NOT_TOLD, _NONE
     return _number(power.mean_w, 2), f"{power.j_per_inference:.4g}"
 
 
@@ -107,13 +110,29 @@ def _clocks(report: BenchReport) -> Iterator[str]:
     pinned, released = report.clocks.pinned, report.clocks.released
     for clock in pinned.clocks:
         if clock.pinned:
-            yield f"{clock.name} was pinned ({clock.read_back}), and put back ({clock.was})"
+            became = _became(clock, released)
+            yield f"{clock.name} was pinned ({clock.read_back}){became}"
     yield from pinned.why_not
     if not report.clocks.held:
         ended = released.ended if released else "the link was lost"
         yield f"not believed: they did not hold to the end ({ended})"
     for file, value, found in released.differing if released else ():
         yield f"{file} was set to {value} and held {found} at the end"
+    for file, why in released.failed if released else ():
+        yield f"{file} could not be put back ({why}); the device's next session tries again"
+
+
+def _became(clock: PinnedClock, released: ReleasedClocks | None) -> str:
+    """Say what became of a clock that was pinned."""
+    if not clock.set:
+        return " before, and is so still"
+    if released is None:
+        return "; the device puts it back by itself, unseen"
+    if any(f"/{clock.name}/" in file for file, _why in released.failed):
+        return ""  # the file that refused is told by itself
+    if any(f"/{clock.name}/" in file for file in released.left):
+        return "; somebody else has set it meanwhile, and it was left so"
+    return f", and put back ({clock.was})"
 
 
 def _remarks(result: BenchResult) -> Iterator[str]:
