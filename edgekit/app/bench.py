@@ -18,7 +18,7 @@ from edgekit.catalog.settings import settings
 from edgekit.core.bench import Attempt, BenchReport, BenchResult, FixedClocks, PowerFigures
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.measurement import BenchPlan, Measurement
-from edgekit.core.validity import Reason, Validity
+from edgekit.core.validity import EMULATED, Validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -269,7 +269,7 @@ class _Measuring:
             outside = tuple(one for one in validity.reasons if one.kind in _FROM_OUTSIDE)
             validity = replace(validity, reasons=outside)
         if self._emulated:
-            validity = replace(validity, reasons=(*validity.reasons, _EMULATED))
+            validity = replace(validity, reasons=(*validity.reasons, EMULATED))
         soaked = bool(self._options.soak_s)
         return BenchResult(
             subject=ready.subject,
@@ -288,9 +288,6 @@ class _Measuring:
 
 
 _FROM_OUTSIDE: Final = frozenset({"disturbed", "swapping", "under-voltage"})
-_EMULATED: Final = Reason(
-    "emulated", "the processor is emulated: its times say nothing of a real one's"
-)
 
 
 def _measurement(run: "RunResult", *, emulated: bool) -> Measurement:

@@ -11,6 +11,7 @@ from edgekit.catalog.settings import settings
 from edgekit.core.comparison import ComparedRun, Comparison
 from edgekit.core.errors import AgentError, UsageError
 from edgekit.core.health import HealthSnapshot
+from edgekit.core.validity import EMULATED
 
 _RESULT: Final = "result.json"
 _NS_PER_MS: Final = 1e6
@@ -141,7 +142,15 @@ def _raced(folder: Path, table: Mapping[str, Any], row: Mapping[str, Any]) -> Co
         device=table["device"],
         versions=samples["versions"],
         rewrites=tuple(row["rewrites"]),
+        reasons=tuple(_raced_reasons(table, row)),
     )
+
+
+def _raced_reasons(table: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for doubt in row.get("doubts", ()):
+        yield doubt["kind"], doubt["text"]
+    if table["device"].get("emulated"):
+        yield EMULATED.kind, EMULATED.text
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -106,4 +106,5 @@ def _run_json(run: ComparedRun) -> Mapping[str, Any]:
         "knobs": dict(run.knobs),
         "p50_ms": run.p50_ms,
         "interval_ms": list(run.interval_ms) if run.interval_ms else None,
+        "not_believed": [{"kind": kind, "text": text} for kind, text in run.reasons],
     }

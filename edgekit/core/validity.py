@@ -1,7 +1,7 @@
 """Whether a run may be believed, and why not."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 ReasonKind = Literal[
     "throttled",
@@ -28,6 +28,11 @@ class Reason:
     kind: ReasonKind
     text: str
     cools: bool = False
+
+
+EMULATED: Final = Reason(
+    "emulated", "the processor is emulated: its times say nothing of a real one's"
+)
 
 
 @dataclass(frozen=True)

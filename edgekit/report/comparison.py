@@ -24,9 +24,10 @@ def _lines(found: Comparison) -> Iterator[str]:
 
 def _run(run: ComparedRun) -> str:
     told = f"{run.name}  {run.model} {run.engine} {run.precision}  {run.p50_ms:.3f} ms"
-    if run.interval_ms is None:
-        return told
-    return f"{told} (95 %: {run.interval_ms[0]:.3f} to {run.interval_ms[1]:.3f})"
+    if run.interval_ms is not None:
+        told += f" (95 %: {run.interval_ms[0]:.3f} to {run.interval_ms[1]:.3f})"
+    kinds = dict.fromkeys(kind for kind, _text in run.reasons)
+    return f"{told}, not believed: {', '.join(kinds)}" if kinds else told
 
 
 def _gap(found: Comparison) -> str:

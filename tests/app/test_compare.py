@@ -91,3 +91,19 @@ def test_two_runs_are_held_against_each_other(runs):
     assert found.ratio == 2
     assert found.differs
     assert json.loads(json.dumps(found.as_json()))["ratio"] == 2
+
+
+def test_raced_run_tells_what_spoke_against_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEKIT_RUNS_DIR", str(tmp_path))
+    row = {
+        "engine": "ncnn", "precision": "fp32", "knobs": {}, "bundle": None, "rewrites": [],
+        "status": "ok", "latency_ms": {"p50": 10.0}, "end_to_end_ms": None,
+        "doubts": [{"kind": "disturbed", "text": "other programs took all of it"}],
+    }  # fmt: skip
+    device = {"hostname": "vm", "emulated": True}
+    table = {"run_id": "raced", "recipe": "shapes", "device": device, "candidates": [row]}
+    (tmp_path / "raced/samples").mkdir(parents=True)
+    (tmp_path / "raced/result.json").write_text(json.dumps(table))
+    samples = {"model_ns": [10_000_000] * 9, "versions": {}}
+    (tmp_path / "raced/samples/ncnn-fp32.json").write_text(json.dumps(samples))
+    assert [kind for kind, _text in load_run("raced").reasons] == ["disturbed", "emulated"]

@@ -105,6 +105,8 @@ def test_threads_and_throttling_are_named_and_nothing_else():
     # 1.83 x is no more than half the threads can cost.
     assert found.explained
     lines = comparison_lines(found)
+    assert "not believed" not in lines[0]
+    assert lines[1].endswith(", not believed: throttled, clocks-dropped")
     assert "threads: 4 against 2: can account for at most 2.00 x" in lines[3]
     assert lines[-1].endswith("1.83 x is left, within what threads can do")
 
