@@ -57,6 +57,8 @@ class BenchOptions:
         idle_s: how long power is read before and after each run; ``None``: 3 seconds, or longer
             where a meter on the host is asked so seldom that they would not do.
         meters: addresses of power meters on the host.
+        scopes: what a rail of this label covers (``board``, ``wall``, ``rail``), where its owner
+            knows.
         stuck_after_s: a power reading that stays the same for longer is not believed.
         fixed_clocks: whether the device's clocks are pinned meanwhile.
     """
@@ -69,6 +71,7 @@ class BenchOptions:
     power_hz: float = 100.0
     idle_s: float | None = None
     meters: tuple[str, ...] = ()
+    scopes: tuple[tuple[str, str], ...] = ()
     stuck_after_s: float = STUCK_AFTER_S
     fixed_clocks: bool = False
 
@@ -202,7 +205,14 @@ class _Measuring:
         return found
 
     def _power(self, run: "RunResult") -> PowerFigures:
-        return power_figures(run, self._meters.latest, self._options.stuck_after_s)
+        found = power_figures(run, self._meters.latest, self._options.stuck_after_s)
+        labels = [rail["label"] for rail in found.details["rails"]]
+        for label, scope in self._options.scopes:
+            if label not in labels:
+                known = ", ".join(labels) or "none"
+                text = f"no rail {label!r} to be of scope {scope}; there is {known}"
+                self._emit(Note(text, warning=True))
+        return found
 
     def _tries(self, ready: Ready, power_hz: float) -> "tuple[Tried[RunResult], ...]":
         repeats: Repeats[RunResult] = Repeats(
@@ -238,6 +248,7 @@ class _Measuring:
                 power_hz=power_hz,
                 idle_s=self._options.idle_for_s,
                 idle_always=bool(self._options.meters),
+                scopes=self._options.scopes,
             ),
         )
         with self._meters.around(self._device) if power_hz else nullcontext():

@@ -99,7 +99,7 @@ def _sum(parts: tuple[RailEnergy, ...]) -> BoardEnergy:
     if len(kinds) > 1:
         reason = (
             f"rails of {' and '.join(kinds)} may hold the same power twice and are not added: "
-            "say which of them covers the board"
+            "say which of them covers the board (--scope 'RAIL=board')"
         )
         return BoardEnergy(SUM_OF_RAILS, parts, None, reason)
     energies = []

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from edgekit.core.power import SCOPES
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -51,6 +53,25 @@ class Duration(click.ParamType[float]):
         if found is None or not (float(found[1]) or self._or_none):
             self.fail(f"{value!r} is no time such as 90s, 30m or 2h", param, ctx)
         return float(found[1]) * _SECONDS[found[2]]
+
+
+class RailScope(click.ParamType[tuple[str, str]]):
+    """A rail's label and what it covers, such as ``ina226 1-0040=board``."""
+
+    name = "RAIL=SCOPE"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """Take label and scope apart; a label may hold an equals sign."""
+        label, _, scope = value.rpartition("=")
+        if not label.strip() or scope not in SCOPES:
+            scopes = ", ".join(SCOPES)
+            self.fail(f"{value!r} is not RAIL=SCOPE, with one of {scopes} as its scope", param, ctx)
+        return label.strip(), scope
 
 
 json_option = click.option(

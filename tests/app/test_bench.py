@@ -7,7 +7,7 @@ import pytest
 from edgekit.app.bench import BenchOptions, _Measuring
 from edgekit.app.bench_subjects import Ready
 from edgekit.core.bench import Subject
-from edgekit.core.events import ignore
+from edgekit.core.events import Note, ignore
 from edgekit.core.health import HealthSnapshot, Load
 from edgekit.device import RunResult
 
@@ -43,10 +43,10 @@ class Runs:
             self._power if watched else None,
         )  # fmt: skip
 
-    def result(self, **options):
+    def result(self, emit=ignore, **options):
         subject = Subject("net", "ncnn", "fp32", (), "b" * 64, "rpi5")
         device = SimpleNamespace(facts=SimpleNamespace(emulated=False))
-        measuring = _Measuring(device, BenchOptions(budget_s=0.0, **options), ignore)
+        measuring = _Measuring(device, BenchOptions(budget_s=0.0, **options), emit)
         return measuring.result(Ready(subject, (), self.run))
 
 
@@ -73,6 +73,14 @@ def test_no_power_is_read_where_none_is_asked_for():
     found = runs.result(power_hz=0.0)
     assert [request.watch.power_hz for request in runs.requests] == [0]
     assert found.power is None
+
+
+def test_owner_tells_what_a_rail_covers_and_hears_of_one_that_is_not_there():
+    runs, told = Runs(record()), []
+    runs.result(told.append, scopes=(("all", "board"), ("VIN", "board")))
+    assert dict(runs.requests[0].watch.scopes) == {"all": "board", "VIN": "board"}
+    (note,) = [event.text for event in told if isinstance(event, Note)]
+    assert note == "no rail 'VIN' to be of scope board; there is all"
 
 
 def test_soak_is_one_run_of_its_length():

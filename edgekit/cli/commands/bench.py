@@ -8,6 +8,7 @@ import click
 from edgekit.cli.options import (
     Amount,
     Duration,
+    RailScope,
     accept_invalid_option,
     budget_option,
     device_options,
@@ -74,6 +75,14 @@ from edgekit.cli.options import (
     help="A power meter on this host: scpi:RESOURCE?QUERY or command:COMMAND; may be repeated.",
 )
 @click.option(
+    "--scope",
+    "scopes",
+    type=RailScope(),
+    multiple=True,
+    metavar="RAIL=SCOPE",
+    help="What a rail covers, such as 'ina226 1-0040=board': board, wall or rail; may be repeated.",
+)
+@click.option(
     "--stuck-after",
     type=Amount(0.1, 86400),
     default=10.0,
@@ -124,6 +133,7 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
         power_hz=asked["power_hz"],
         idle_s=asked["idle"],
         meters=asked["meters"],
+        scopes=asked["scopes"],
         stuck_after_s=asked["stuck_after"],
         fixed_clocks=asked["clocks"] == "fixed",
     )
