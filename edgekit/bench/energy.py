@@ -14,6 +14,7 @@ from edgekit.core.errors import MeasurementInvalidError
 
 _NS_PER_S = 1e9
 _UJ_PER_J = 1e6
+_DIGITS_W = 9  # of readings in whole microwatts; what lies below is arithmetic's
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ def power_spread_w(samples: Samples, interval: Interval, limits: Limits | None =
                 joules = _step_uj(a_uj, b_uj, samples.range_uj) / _UJ_PER_J
                 pieces.append((seconds, joules / seconds))
     weight = math.fsum(weight for weight, _ in pieces)
-    return math.sqrt(math.fsum(w * (p - mean_w) ** 2 for w, p in pieces) / weight)
+    spread_w = math.sqrt(math.fsum(w * (p - mean_w) ** 2 for w, p in pieces) / weight)
+    return round(spread_w, _DIGITS_W)
 
 
 def _of_power(

@@ -23,6 +23,8 @@ from edgekit.bench.energy import (
 from edgekit.core.errors import MeasurementInvalidError
 
 _COVERAGE_FACTOR = 2
+# Readings are whole microwatts: of less than that nothing is known, however steady they are.
+_LAST_DIGIT_W = 1e-6
 _NS_PER_S = 1e9
 
 
@@ -84,13 +86,17 @@ class InferenceEnergy:
     @property
     def uncertainty_j(self) -> float:
         """Of the run's energy, coverage factor 2."""
-        return _COVERAGE_FACTOR * math.hypot(self.run.sampling_sd_j, self._edges_sd_j)
+        return _COVERAGE_FACTOR * math.hypot(
+            self.run.sampling_sd_j, self._edges_sd_j, self._digit_sd_j
+        )
 
     @property
     def above_idle_uncertainty_j(self) -> float:
         """Of ``above_idle_j``, coverage factor 2."""
         idle_sd_j = self._idle_sd_w * self.run.seconds
-        return _COVERAGE_FACTOR * math.hypot(self.run.sampling_sd_j, self._edges_sd_j, idle_sd_j)
+        return _COVERAGE_FACTOR * math.hypot(
+            self.run.sampling_sd_j, self._edges_sd_j, self._digit_sd_j, idle_sd_j
+        )
 
     @property
     def j_per_inference(self) -> float:
@@ -112,6 +118,10 @@ class InferenceEnergy:
         # Shifted by d, the run loses d seconds of load at one edge and gains as many of idle.
         swing_w = abs(self.run.mean_w - self.idle_w)
         return swing_w * self.edge_uncertainty_ns / _NS_PER_S / math.sqrt(3)
+
+    @property
+    def _digit_sd_j(self) -> float:
+        return _LAST_DIGIT_W * self.run.seconds / math.sqrt(12)
 
     @property
     def _idle_sd_w(self) -> float:

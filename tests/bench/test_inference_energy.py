@@ -115,3 +115,16 @@ def test_limits_are_those_of_the_caller():
         energy_per_inference(exact, BEFORE, RUN, AFTER, 400)
     told = energy_per_inference(exact, BEFORE, RUN, AFTER, 400, limits=Limits(max_unchanged_s=30))
     assert told.above_idle_j == pytest.approx(TRUE_J, rel=0.02)
+
+
+@pytest.mark.parametrize("constant_uw", [3_125_000, 362_123, 1])
+def test_readings_that_never_change_tell_nothing_above_idle(constant_uw):
+    times = tuple(range(-S, 44 * S, S // 7))
+    samples = PowerSamples(times, (constant_uw,) * len(times))
+    run = Interval(11 * S, 11 * S + 352_217_123)
+    limits = Limits(max_unchanged_s=100, min_samples=1)
+    told = energy_per_inference(samples, BEFORE, run, AFTER, 1, limits=limits)
+    assert told.j_per_inference == pytest.approx(constant_uw / 1e6 * 0.352217123)
+    assert abs(told.above_idle_j) < told.above_idle_uncertainty_j < 1e-6
+    assert not told.is_above_idle
+    assert told.before.spread_w == 0
