@@ -196,7 +196,7 @@ class _Measuring:
             power = self._power(tries[-1].run) if self._power_hz else None
             if self._power_hz and reading_disturbs(tries[-1].run) and not self._options.soak_s:
                 # Speed in a pass of its own, with nobody who reads such a sensor beside it.
-                tries = self._tries(ready, 0.0)
+                tries = self._both_passes(tries, self._tries(ready, 0.0))
             found = self._summed_up(ready, tries, power)
         except BaseException:
             self._emit(StepFinished(_STEP, "failed", ok=False))
@@ -213,6 +213,18 @@ class _Measuring:
                 text = f"no rail {label!r} to be of scope {scope}; there is {known}"
                 self._emit(Note(text, warning=True))
         return found
+
+    def _both_passes(
+        self, powered: "tuple[Tried[RunResult], ...]", speed: "tuple[Tried[RunResult], ...]"
+    ) -> "tuple[Tried[RunResult], ...]":
+        """Hold against the run that counts what spoke against the one its energy is of."""
+        *before, last = speed
+        doubts = tuple(
+            replace(reason, text=f"while power was read: {reason.text}")
+            for reason in powered[-1].validity.reasons
+        )
+        validity = replace(last.validity, reasons=(*last.validity.reasons, *doubts))
+        return (*powered[:-1], *before, replace(last, validity=validity))
 
     def _tries(self, ready: Ready, power_hz: float) -> "tuple[Tried[RunResult], ...]":
         repeats: Repeats[RunResult] = Repeats(

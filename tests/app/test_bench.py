@@ -29,17 +29,22 @@ def record(**rail):
 class Runs:
     """A device whose inferences take 20 ms, and 25 ms while its power is read."""
 
-    def __init__(self, power):
+    def __init__(self, power, others_s=0):
         self.requests = []
         self._power = power
+        self._others_s = others_s
 
     def run(self, request):
         self.requests.append(request)
         watched = request.watch.power_hz > 0
         took = (S // 40 if watched else S // 50,) * 200
-        quiet = tuple(HealthSnapshot(at, load=Load(at / S, 9, at / S)) for at in (0, 5 * S, 9 * S))
+        others = self._others_s if watched else 0
+        looks = tuple(
+            HealthSnapshot(at, load=Load(at / S + others * at / (9 * S), 9, at / S))
+            for at in (0, 5 * S, 9 * S)
+        )
         return RunResult(
-            took, (), None, None, {}, (), (), 9 * S, (), {"model": (S, 5 * S)}, quiet,
+            took, (), None, None, {}, (), (), 9 * S, (), {"model": (S, 5 * S)}, looks,
             self._power if watched else None,
         )  # fmt: skip
 
@@ -66,6 +71,13 @@ def test_speed_is_measured_by_itself_where_reading_power_disturbs():
     # The energy is of the run that it was read in.
     assert found.power is not None
     assert found.power.details["rails"][0]["label"] == "all"
+
+
+def test_energy_of_a_run_that_is_not_believed_makes_the_result_so():
+    found = Runs(record(most_hz=10.0), others_s=5).result()
+    assert [reason.kind for reason in found.validity.reasons] == ["disturbed"]
+    assert found.validity.reasons[0].text.startswith("while power was read: other programs")
+    assert Runs(record(most_hz=10.0)).result().validity.valid
 
 
 def test_no_power_is_read_where_none_is_asked_for():
