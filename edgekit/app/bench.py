@@ -16,6 +16,7 @@ from edgekit.bench.soak import soak_of
 from edgekit.bench.validity import MEDIAN_WIDTH, judge
 from edgekit.catalog.settings import settings
 from edgekit.core.bench import Attempt, BenchReport, BenchResult, FixedClocks, PowerFigures
+from edgekit.core.errors import EngineError, MeasurementInvalidError
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.measurement import BenchPlan, Measurement
 from edgekit.core.validity import EMULATED, Validity
@@ -128,7 +129,8 @@ def bench(
     Raises:
         UsageError: what was asked for cannot be meant.
         DeviceError: nothing is active there, or the device was lost.
-        EngineError: nothing could be built, or a runner failed.
+        EngineError: nothing could be built, or every runner failed.
+        MeasurementInvalidError: no run tells anything.
     """
     from edgekit.meters.address import parse_meter
     from edgekit.report.runs import new_run_id, write_bench
@@ -143,7 +145,7 @@ def bench(
         )
         measuring = _Measuring(found.device, options, emit)
         with _clocks(found.device, options, emit) as pin:
-            results = tuple(measuring.result(ready) for ready in found.ready)
+            results = measuring.results(found.ready)
         facts = found.device.facts
     first = results[0].subject
     run_id = new_run_id(first.model, first.target)
@@ -186,6 +188,26 @@ class _Measuring:
         # A meter's readings want the device's idle times beside them.
         self._power_hz = options.power_hz or (_METERS_HZ if options.meters else 0.0)
         self._before: HealthSnapshot | None = None
+
+    def results(self, candidates: "Sequence[Ready]") -> tuple[BenchResult, ...]:
+        """Measure one after the other; one that fails costs the others nothing.
+
+        Raises:
+            EngineError, MeasurementInvalidError: the first failure, where all failed.
+        """
+        found: list[BenchResult] = []
+        failures: list[EngineError | MeasurementInvalidError] = []
+        for ready in candidates:
+            try:
+                found.append(self.result(ready))
+            except (EngineError, MeasurementInvalidError) as error:
+                failures.append(error)
+                if len(candidates) > 1:
+                    text = f"{ready.subject}: failed: {error.message}"
+                    self._emit(Note(text, warning=True))
+        if failures and not found:
+            raise failures[0]
+        return tuple(found)
 
     def result(self, ready: Ready) -> BenchResult:
         """Measure until it is believed, or the budget is used up."""

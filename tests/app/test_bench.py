@@ -7,6 +7,7 @@ import pytest
 from edgekit.app.bench import BenchOptions, _Measuring
 from edgekit.app.bench_subjects import Ready
 from edgekit.core.bench import Subject
+from edgekit.core.errors import RunnerError
 from edgekit.core.events import Note, ignore
 from edgekit.core.health import HealthSnapshot, Load
 from edgekit.device import RunResult
@@ -49,10 +50,13 @@ class Runs:
         )  # fmt: skip
 
     def result(self, emit=ignore, **options):
+        return self.results(self.run, emit=emit, **options)[0]
+
+    def results(self, *runs, emit=ignore, **options):
         subject = Subject("net", "ncnn", "fp32", (), "b" * 64, "rpi5")
         device = SimpleNamespace(facts=SimpleNamespace(emulated=False))
         measuring = _Measuring(device, BenchOptions(budget_s=0.0, **options), emit)
-        return measuring.result(Ready(subject, (), self.run))
+        return measuring.results([Ready(subject, (), run) for run in runs])
 
 
 def test_power_and_speed_are_of_one_run_where_reading_costs_nothing():
@@ -93,6 +97,20 @@ def test_owner_tells_what_a_rail_covers_and_hears_of_one_that_is_not_there():
     assert dict(runs.requests[0].watch.scopes) == {"all": "board", "VIN": "board"}
     (note,) = [event.text for event in told if isinstance(event, Note)]
     assert note == "no rail 'VIN' to be of scope board; there is all"
+
+
+def test_candidate_that_fails_costs_the_others_nothing():
+    runs, told = Runs(None), []
+
+    def crash(_request):
+        raise RunnerError("ncnn crashed")
+
+    (found,) = runs.results(runs.run, crash, emit=told.append, power_hz=0.0)
+    assert found.measurement.model.p50 == 20
+    (note,) = [event.text for event in told if isinstance(event, Note)]
+    assert note == "net ncnn fp32: failed: ncnn crashed"
+    with pytest.raises(RunnerError, match="ncnn crashed"):
+        runs.results(crash, crash, power_hz=0.0)
 
 
 def test_soak_is_one_run_of_its_length():
