@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgekit.app.bench import BenchOptions, _Measuring
+from edgekit.app.bench import _Measuring
+from edgekit.app.bench_options import BenchOptions
 from edgekit.app.bench_subjects import Ready
 from edgekit.core.bench import Subject
 from edgekit.core.errors import RunnerError

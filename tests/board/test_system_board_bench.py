@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from edgekit.app.bench import BenchOptions, bench
+from edgekit.app.bench import bench
+from edgekit.app.bench_options import BenchOptions
 from edgekit.app.compare import compare_runs
 from edgekit.app.options import DeployOptions
 

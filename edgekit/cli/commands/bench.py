@@ -104,8 +104,8 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
     during and after each run. A run that was disturbed is repeated, after a cool-down where heat
     was the cause. Without MODEL, what is active on the device is measured.
     """
-    from edgekit.app.bench import BenchOptions
     from edgekit.app.bench import bench as run
+    from edgekit.app.bench_options import BenchOptions
     from edgekit.app.options import DeployOptions, parse_engines, parse_precisions, parse_size
     from edgekit.cli.output import make_output
     from edgekit.cli.racing import INVALID, accepts_invalid
