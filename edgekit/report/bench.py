@@ -45,13 +45,13 @@ def bench_lines(report: BenchReport) -> tuple[str, ...]:
     return (*lines, f"run: {report.run_dir}")
 
 
-def soak_table(soak: Soak) -> Table:
+def soak_table(soak: Soak, *, emulated: bool) -> Table:
     """The course of a long run, in twenty lines at most; the JSON result holds all of it."""
     step = -(-len(soak.windows) // _SOAK_ROWS)
     rows = tuple(
         (
             f"{window.start_s:.0f}",
-            f"{window.fps:.1f}",
+            _number(None if emulated else window.fps, 1),
             _number(window.temperature_c, 0),
             _number(window.clock_mhz, 0),
         )
@@ -60,8 +60,12 @@ def soak_table(soak: Soak) -> Table:
     return Table(_SOAK_COLUMNS, rows, title="course")
 
 
-def soak_line(soak: Soak) -> str:
-    """Say in one line how speed held out."""
+def soak_line(soak: Soak, *, emulated: bool) -> str:
+    """Say in one line how speed held out; of an emulated device, what was seen of heat alone."""
+    if emulated:
+        if soak.throttled_after_s is None:
+            return "never seen to throttle"
+        return f"throttled after {soak.throttled_after_s:.0f} s: {soak.sign}"
     lost = 100 * (1 - soak.sustained_fps / soak.initial_fps)
     change = f"{lost:.1f} % less than" if lost > 0 else f"{-lost:.1f} % more than"
     held = f"sustained {soak.sustained_fps:.1f} FPS, {change} the {soak.initial_fps:.1f} at first"
@@ -147,7 +151,8 @@ def _remarks(result: BenchResult) -> Iterator[str]:
     for words in result.power.words if result.power else ():
         yield f"{subject}: {words}"
     if result.soak is not None:
-        yield f"{subject}: {soak_line(result.soak)}"
+        emulated = result.measurement.emulated
+        yield f"{subject}: {soak_line(result.soak, emulated=emulated)}"
 
 
 def _gathered(unknown: Sequence[str]) -> Iterator[str]:

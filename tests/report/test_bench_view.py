@@ -6,12 +6,20 @@ from pathlib import Path
 import pytest
 from device_facts import device
 
-from edgekit.core.bench import BenchReport, BenchResult, FixedClocks, PowerFigures, Subject
+from edgekit.core.bench import (
+    BenchReport,
+    BenchResult,
+    FixedClocks,
+    PowerFigures,
+    Soak,
+    SoakWindow,
+    Subject,
+)
 from edgekit.core.clocks import ClockState, PinnedClock, PinnedClocks, ReleasedClocks
 from edgekit.core.health import HealthSnapshot
 from edgekit.core.measurement import BenchPlan, Latency, Measurement
 from edgekit.core.validity import Validity
-from edgekit.report.bench import bench_lines, bench_table
+from edgekit.report.bench import bench_lines, bench_table, soak_line, soak_table
 
 GOVERNOR = "devices/system/cpu/cpufreq/policy0/scaling_governor"
 CLOCK = PinnedClock(
@@ -66,3 +74,14 @@ def test_power_that_cannot_be_told_is_not_shown_as_a_scope(name, shown):
     (row,) = table.rows
     told = dict(zip([column.name for column in table.columns], row, strict=True))
     assert (told["W"], told["J/inference"]) == (shown, "-")
+
+
+def test_soak_of_an_emulated_device_shows_its_heat_and_no_speed():
+    windows = (SoakWindow(0.0, 1.0, 7.25, 90.0, 408.0),)
+    soak = Soak(windows, 7.25, 5.75, 1.0, "cpufreq-cpu0 limited the device", None)
+    assert soak_table(soak, emulated=False).rows == (("0", "7.2", "90", "408"),)
+    assert soak_table(soak, emulated=True).rows == (("0", "-", "90", "408"),)
+    line = soak_line(soak, emulated=False)
+    assert line.startswith("sustained 5.8 FPS, 20.7 % less than the 7.2 at first; throttled after")
+    line = soak_line(soak, emulated=True)
+    assert line == "throttled after 1 s: cpufreq-cpu0 limited the device"

@@ -139,7 +139,11 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
     )
     with make_output(in_json=in_json) as output:
         report = run(where if model else None, where, options, emit=output.emit)
-        soaks = [soak_table(result.soak) for result in report.results if result.soak]
+        soaks = [
+            soak_table(result.soak, emulated=result.measurement.emulated)
+            for result in report.results
+            if result.soak
+        ]
         output.result(report.as_json(), *soaks, bench_table(report), *bench_lines(report))
     return 0 if report.valid or accepts_invalid(asked) else INVALID
 
