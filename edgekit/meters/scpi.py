@@ -1,6 +1,7 @@
 """Instruments that speak SCPI, through PyVISA: each query has its time limit."""
 
 import contextlib
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -57,7 +58,7 @@ class ScpiSource:
             log.rounds += 1
             self._take(log)
             due += period
-            late = int((time.monotonic() - due) / period) + 1
+            late = math.ceil((time.monotonic() - due) / period)
             if late > 0:
                 log.missed_rounds += late
                 due += late * period

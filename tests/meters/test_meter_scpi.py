@@ -8,8 +8,11 @@ import time
 import pytest
 
 from edgekit.core.errors import UnreachableError, UsageError
+from edgekit.meters import scpi
 from edgekit.meters.address import parse_meter
+from edgekit.meters.log import Log
 from edgekit.meters.meter import Meter
+from edgekit.meters.scpi import ScpiSource
 
 pyvisa = pytest.importorskip("pyvisa")
 PATIENCE_S = 30.0
@@ -287,3 +290,37 @@ def test_nobody_there_is_refused_before_the_run():
     pytest.importorskip("pyvisa_py")
     with pytest.raises(UnreachableError):
         Meter(parse_meter(f"scpi,timeout=0.2:TCPIP::127.0.0.1::{port}::SOCKET?P?")).start()
+
+
+class Bench:
+    """An instrument that takes its time, by a clock that only it and the waiting move."""
+
+    def __init__(self, takes_s):
+        self.now_s = 0.0
+        self._takes_s = takes_s
+
+    def monotonic(self):
+        return self.now_s
+
+    def take(self, _log):
+        self.now_s += self._takes_s
+
+    def is_set(self):
+        return self.now_s >= 1
+
+    def wait(self, seconds):
+        self.now_s += seconds
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "rounds", "missed"), [(0.03125, 8, 0), (0.125, 8, 0), (0.3125, 3, 6)]
+)
+def test_rounds_are_missed_only_where_an_answer_takes_longer_than_a_round(
+    monkeypatch, takes_s, rounds, missed
+):
+    bench, log = Bench(takes_s), Log(1.0)
+    source = ScpiSource(parse_meter("scpi,rate=8:TCPIP::meter?POW?"))
+    monkeypatch.setattr(scpi, "time", bench)
+    monkeypatch.setattr(source, "_take", bench.take)
+    source.sample(log, bench)
+    assert (log.rounds, log.missed_rounds) == (rounds, missed)
