@@ -37,6 +37,8 @@ class CommandSource:
         try:
             self._process = Process(self._address.argv)
             came = self._process.lines(self._address.timeout_s, threading.Event())
+            if isinstance(came, Ended):
+                came.check()
         except (ReadingError, OSError) as error:
             raise UnreachableError(
                 f"meter command {self._address.target!r} gives no reading: {error}",

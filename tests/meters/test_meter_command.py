@@ -199,7 +199,8 @@ def test_stream_that_ends_and_command_that_goes_are_stated(tmp_path):
     [
         ("echo hello\n", UsageError, "prints 'hello', not watts"),
         ("echo 9.9E37\n", UsageError, "not watts"),
-        ("true\n", UsageError, "prints '', not watts"),
+        ("true\n", UnreachableError, "gives no reading: it printed nothing"),
+        ("echo no such meter >&2; exit 3\n", UnreachableError, "status 3: no such meter"),
         ("exec sleep 1000\n", UnreachableError, "no line in 1 s"),
         ("exec >&-; sleep 1000\n", UnreachableError, "did not end"),
         ("head -c 9000 /dev/zero; sleep 1000\n", UnreachableError, "a line without an end"),
