@@ -60,11 +60,18 @@ def soak_table(soak: Soak, *, emulated: bool) -> Table:
     return Table(_SOAK_COLUMNS, rows, title="course")
 
 
-def soak_line(soak: Soak, *, emulated: bool) -> str:
-    """Say in one line how speed held out; of an emulated device, what was seen of heat alone."""
+def soak_line(soak: Soak, *, emulated: bool, blind: bool = False) -> str:
+    """Say in one line how speed held out; of an emulated device, what was seen of heat alone.
+
+    Args:
+        soak: the long run.
+        emulated: whether its speed means nothing.
+        blind: whether the device tells neither of its clocks nor of throttling.
+    """
+    cool = "this device does not tell whether it throttled" if blind else "never seen to throttle"
     if emulated:
         if soak.throttled_after_s is None:
-            return "never seen to throttle"
+            return cool
         return f"throttled after {soak.throttled_after_s:.0f} s: {soak.sign}"
     lost = 100 * (1 - soak.sustained_fps / soak.initial_fps)
     change = f"{lost:.1f} % less than" if lost > 0 else f"{-lost:.1f} % more than"
@@ -72,8 +79,9 @@ def soak_line(soak: Soak, *, emulated: bool) -> str:
     if soak.throttled_after_s is not None:
         return f"{held}; throttled after {soak.throttled_after_s:.0f} s: {soak.sign}"
     if soak.slowed_after_s is not None:
-        return f"{held}; slower from {soak.slowed_after_s:.0f} s on, no throttling seen"
-    return f"{held}; never seen to throttle"
+        seen = cool if blind else "no throttling seen"
+        return f"{held}; slower from {soak.slowed_after_s:.0f} s on, {seen}"
+    return f"{held}; {cool}"
 
 
 def _row(result: BenchResult) -> tuple[str, ...]:
@@ -152,7 +160,9 @@ def _remarks(result: BenchResult) -> Iterator[str]:
         yield f"{subject}: {words}"
     if result.soak is not None:
         emulated = result.measurement.emulated
-        yield f"{subject}: {soak_line(result.soak, emulated=emulated)}"
+        unknown = {each.partition(":")[0] for each in result.validity.not_judged}
+        blind = {"clocks", "throttling"} <= unknown
+        yield f"{subject}: {soak_line(result.soak, emulated=emulated, blind=blind)}"
 
 
 def _gathered(unknown: Sequence[str]) -> Iterator[str]:

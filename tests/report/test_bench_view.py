@@ -31,18 +31,18 @@ CLOCK = PinnedClock(
 PUT_BACK = ReleasedClocks("released", restored=(GOVERNOR,))
 
 
-def result(power=None):
+def result(power=None, soak=None, not_judged=()):
     latency = Latency(1.0, 1.0, 1.0, 1.0, 1.0, 30)
     return BenchResult(
         Subject("net", "ncnn", "fp32", (), "b" * 64, "local"),
         BenchPlan(), Measurement(latency, None, 1000.0, None, None, emulated=False),
-        Validity((), (), None), (), (HealthSnapshot(0), HealthSnapshot(1)), {}, power=power,
+        Validity((), not_judged, None), (), (HealthSnapshot(0), HealthSnapshot(1)), {}, soak, power,
     )  # fmt: skip
 
 
-def report(*, clock=CLOCK, released=PUT_BACK, power=None):
+def report(*, clock=CLOCK, released=PUT_BACK, **measured):
     clocks = FixedClocks(PinnedClocks((clock,)), released)
-    return BenchReport("id", "local", device(), (result(power),), Path("/runs/id"), clocks)
+    return BenchReport("id", "local", device(), (result(**measured),), Path("/runs/id"), clocks)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,18 @@ def test_soak_of_an_emulated_device_shows_its_heat_and_no_speed():
     assert line.startswith("sustained 5.8 FPS, 20.7 % less than the 7.2 at first; throttled after")
     line = soak_line(soak, emulated=True)
     assert line == "throttled after 1 s: cpufreq-cpu0 limited the device"
+
+
+@pytest.mark.parametrize(
+    ("blind_to", "said"),
+    [
+        ((), "never seen to throttle"),
+        (("throttling",), "never seen to throttle"),
+        (("clocks", "throttling"), "this device does not tell whether it throttled"),
+    ],
+)
+def test_soak_claims_no_quiet_of_a_device_that_tells_nothing(blind_to, said):
+    soak = Soak((SoakWindow(0.0, 1.0, 7.0, None, None),), 7.0, 7.0, None, "", None)
+    unknown = tuple(f"{name}: this device tells nothing of it" for name in blind_to)
+    lines = bench_lines(report(soak=soak, not_judged=unknown))
+    assert any(line.endswith(f"at first; {said}") for line in lines)
