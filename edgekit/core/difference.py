@@ -136,8 +136,15 @@ class Difference:
 
     @property
     def passing_accumulated(self) -> float | None:
-        """The least tolerance that every layer passes in the whole net; ``None`` if none does."""
-        return _passing(self.layers, _accumulated, self.tolerance.measure)
+        """The least tolerance that the answer and every layer in the whole net pass.
+
+        ``None`` if none does.
+        """
+        measure = self.tolerance.measure
+        layers = _passing(self.layers, _accumulated, measure)
+        if layers is None or self.answer.non_finite:
+            return None
+        return max(layers, self.answer.by(measure))
 
     def fed(self, layer: LayerDifference) -> float:
         """Return how far off in the whole net the worst is of what a layer reads."""

@@ -1,5 +1,6 @@
 """A layer-wise difference as a table and in words."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -132,7 +133,7 @@ def _named(found: Difference, layer: LayerDifference, error: TensorError | None)
 def _passing(found: Difference) -> Sequence[str]:
     alone, summed = found.passing_alone, found.passing_accumulated
     words = [
-        f"{'none (NaN or infinity)' if value is None else f'{value:.2e}'} {side}"
+        f"{'none (NaN or infinity)' if value is None else _rounded_up(value)} {side}"
         for value, side, errors in (
             (alone, "alone", [layer.alone for layer in found.layers]),
             (summed, "in the net", [layer.accumulated for layer in found.layers]),
@@ -140,6 +141,15 @@ def _passing(found: Difference) -> Sequence[str]:
         if any(error is not None for error in errors)
     ]
     return [f"tolerance that would have passed: {', '.join(words)}"]
+
+
+def _rounded_up(value: float) -> str:
+    """Return a tolerance in three digits that does let the value pass."""
+    text = f"{value:.2e}"
+    if float(text) >= value:
+        return text
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{value + unit:.2e}"
 
 
 def _looking(found: Difference) -> str:

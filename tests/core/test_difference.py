@@ -54,6 +54,14 @@ def test_first_that_deviates_is_told_apart_alone_and_accumulated():
     assert not found.passed
 
 
+def test_what_would_have_passed_lets_the_answer_pass_too():
+    layers = (layer("a", error(0.02), error(0.03)),)
+    refused = difference(*layers, answer=0.2)
+    assert not refused.passed
+    most = max(refused.passing_alone, refused.passing_accumulated)
+    assert difference(*layers, answer=0.2, tolerance=asked_tolerance("fp16", most)).passed
+
+
 def test_what_would_have_passed_does_pass():
     layers = (layer("a", error(0.02), error(0.3)), layer("b", None, error(0.25), "why"))
     refused = difference(*layers)

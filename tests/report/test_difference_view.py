@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from edgekit.core.difference import Difference, LayerDifference, TensorError, Tolerance
 from edgekit.report.difference import difference_lines, difference_table
 
@@ -86,3 +88,12 @@ def test_figures_are_those_that_the_tolerance_is_of():
     text = "\n".join(difference_lines(rms))
     assert "root mean square of the difference" in text
     assert "would have passed: 3.00e-02 alone, 4.00e-02 in the net" in text
+
+
+@pytest.mark.parametrize("off", [3.434e-4, 9.9949e-4, 9.999e-4, 0.3, 1e-30, 0.0])
+def test_tolerance_that_is_shown_does_let_all_pass(off):
+    found = replace(FOUND, layers=(layer("one", off, off),), answer=FOUND.looking)
+    (line,) = [line for line in difference_lines(found) if "would have passed" in line]
+    shown = float(line.split(": ")[1].split()[0])
+    assert shown == pytest.approx(off, rel=0.01)
+    assert replace(found, tolerance=Tolerance(shown, shown, "largest", "as shown")).passed
