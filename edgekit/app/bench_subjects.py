@@ -16,6 +16,7 @@ from edgekit.core.bench import Subject
 from edgekit.core.candidate import CandidateResult
 from edgekit.core.errors import DeviceError, EdgekitError, EngineError, UsageError
 from edgekit.core.events import EventSink, Note
+from edgekit.core.recipe import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,11 +130,14 @@ def _reasons(rows: list[CandidateResult]) -> str:
 def _frames_for(
     active: "InstalledBundle", images: "Path | None", emit: EventSink
 ) -> "tuple[FileRef, ...]":
-    from edgekit.prepare.frames import frames_of, load_frames
+    from edgekit.prepare.frames import load_frames, picture_frames
 
     if images is not None:
-        found = sorted(path for path in images.iterdir() if path.is_file())
-        return tuple(frames_of(found))
+        as_many = Samples(kind="shapes")
+        frames, _ = picture_frames(
+            as_many, active.name, images=images, option="--images", emit=emit
+        )
+        return frames
     try:
         recipe = resolve_recipe(active.name)
         return load_frames(recipe, prepared_model(recipe, None, emit=emit), images=None, emit=emit)

@@ -111,6 +111,8 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
     from edgekit.cli.racing import INVALID, accepts_invalid
     from edgekit.report.bench import bench_lines, bench_table, soak_table
 
+    if model is None:
+        _refuse_choices(asked)
     where = DeployOptions(
         model=model or "",
         target=asked["target"],
@@ -146,6 +148,19 @@ def bench(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
         ]
         output.result(report.as_json(), *soaks, bench_table(report), *bench_lines(report))
     return 0 if report.valid or accepts_invalid(asked) else INVALID
+
+
+def _refuse_choices(asked: dict[str, Any]) -> None:
+    """Refuse what chooses among builds: without MODEL none is made."""
+    from edgekit.core.errors import UsageError
+
+    usual = {"engine": "auto", "precision": "fp32", "size": None, "threads": None}
+    chosen = [f"--{name}" for name, value in usual.items() if asked[name] != value]
+    if chosen:
+        raise UsageError(
+            f"{', '.join(chosen)}: without MODEL, what is active is measured as it is",
+            hint="name the model: edgekit bench MODEL, or leave these options out",
+        )
 
 
 COMMAND = bench
