@@ -56,11 +56,14 @@ def bench(
         EngineError: nothing could be built, or every runner failed.
         MeasurementInvalidError: no run tells anything.
     """
-    from edgekit.meters.address import parse_meter
+    from edgekit.meters.address import COMMAND, parse_meter
+    from edgekit.meters.command import check_command
     from edgekit.report.runs import new_run_id, write_bench
 
-    for address in options.meters:
-        parse_meter(address)  # a fault in it is told before anything is built
+    for text in options.meters:
+        address = parse_meter(text)  # a fault in it is told before anything is built
+        if address.kind == COMMAND:
+            check_command(address)
     with ExitStack() as stack:
         found = (
             active_subject(where, stack, emit=emit)

@@ -16,6 +16,20 @@ _RESTART_S: Final = 1.0
 _SHOWN: Final = 60
 
 
+def check_command(address: MeterAddress) -> None:
+    """Look for the command, without starting it.
+
+    Raises:
+        UsageError: there is none that could be run.
+    """
+    command = address.argv[0]
+    if shutil.which(command) is None:
+        raise UsageError(
+            f"meter command {command!r} is not there or cannot be run",
+            hint="give its path, as in command:./read-watts, and make it executable",
+        )
+
+
 class CommandSource:
     """A command; one that goes on printing paces itself, one that ends is called again."""
 
@@ -28,12 +42,7 @@ class CommandSource:
 
     def open(self) -> None:
         """Start it and wait for its first line."""
-        command = self._address.argv[0]
-        if shutil.which(command) is None:
-            raise UsageError(
-                f"meter command {command!r} is not there or cannot be run",
-                hint="give its path, as in command:./read-watts, and make it executable",
-            )
+        check_command(self._address)
         try:
             self._process = Process(self._address.argv)
             came = self._process.lines(self._address.timeout_s, threading.Event())

@@ -13,8 +13,11 @@ from edgekit.cli.main import run
         (["shapes", "--scope", "VIN"], "'VIN' is not RAIL=SCOPE"),
         (["shapes", "--scope", "VIN=bord"], "'VIN=bord' is not RAIL=SCOPE"),
         (["shapes", "--scope", "=board"], "'=board' is not RAIL=SCOPE"),
+        (["shapes", "--meter", "command:/no/meter"], "'/no/meter' is not there or cannot be run"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, said, capsys):
     assert run(["bench", *arguments, "--target", "local"]) == 2
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Connect" not in told
