@@ -14,12 +14,15 @@ from device_agent.runner import Runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Optional, Tuple
 
     from device_agent.layout import Layout
     from device_agent.server import Answer, Call
 
 RUNNER = "runner.pyz"
+SAMPLER = "libsampler.so"
+"""The power sampler's loop in C; a bundle may be without it."""
+
 _KEPT_JOBS = 1  # what they wrote may be large, and a board's disk is small
 _KINDS = ("camera", "evaluate", "infer", "profile", "time")
 _MOST_GRACE_S = 600
@@ -46,14 +49,18 @@ def run(call: "Call") -> "Answer":
             raise VerbError("not_found", f"bundle {identity} holds no {RUNNER}")
         command += [runner_file, os.path.join(folder, "job.json")]
         environment = _environment(_runtimes(call, manifest))
-        ended = _run(call, command, folder, environment)
+        ended = _run(call, command, folder, environment, _sampler(layout, identity, manifest))
     ended["job"] = job
     ended["files"] = _files(folder)
     return ended
 
 
 def _run(
-    call: "Call", command: "List[str]", folder: str, environment: "Dict[str, str]"
+    call: "Call",
+    command: "List[str]",
+    folder: str,
+    environment: "Dict[str, str]",
+    sampler: "Optional[Tuple[str, str]]",
 ) -> "Answer":
     timeout_s = float(call.arg("timeout_s", (int, float)))
     grace_s = _grace_s(call)
@@ -63,7 +70,7 @@ def _run(
 
     wanted = call.arg("watch", dict)
     tell = call.event if wanted.get("tell") is True else None
-    with Watch(wanted, call.roots, tell) as watch:
+    with Watch(wanted, call.roots, tell, sampler) as watch:
         watch.before()
         runner = Runner(command, folder, environment, grace_s)
         watch.during(runner.group)
@@ -71,6 +78,16 @@ def _run(
         watch.after()
         watch.write(folder)
     return ended
+
+
+def _sampler(
+    layout: "Layout", identity: str, manifest: "Dict[str, Any]"
+) -> "Optional[Tuple[str, str]]":
+    """Return path and sha256 of the bundle's loop in C, if it has one."""
+    for entry in manifest["files"]:
+        if entry["path"] == SAMPLER:
+            return os.path.join(layout.bundle(identity), SAMPLER), entry["sha256"]
+    return None
 
 
 def _grace_s(call: "Call") -> float:

@@ -15,11 +15,14 @@ from device_agent.protocol import VerbError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Dict, List, Optional, Type
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
+    from device_agent.power.native import Native
     from device_agent.power.sampler import Series
     from device_agent.probe import Roots
     from device_agent.server import Answer, Call
+
+    Library = Optional[Tuple[str, str]]
 
 HEALTH = "health.json"
 POWER = "power.json"
@@ -37,6 +40,7 @@ class Watch:
             power; ``idle_s`` of power before and after the run; ``scopes`` of rails by label.
         roots: where the kernel's trees stand.
         tell: told of heat and power at each look while the runner runs.
+        library: path and sha256 of the sampler's loop in C, where the bundle holds one.
 
     Raises:
         VerbError: that cannot be.
@@ -47,6 +51,7 @@ class Watch:
         wanted: "Dict[str, Any]",
         roots: "Roots",
         tell: "Optional[Callable[[Dict[str, Any]], None]]" = None,
+        library: "Library" = None,
     ) -> None:
         self._tell = tell
         self._tree = tree_of(roots)
@@ -60,7 +65,7 @@ class Watch:
         self._groups: "List[int]" = []
         self._seen: "List[Dict[str, Any]]" = []
         self._due = 0.0
-        self._power = _Power(roots, rate_hz, scopes) if rate_hz else None
+        self._power = _Power(roots, rate_hz, scopes, library) if rate_hz else None
 
     def before(self) -> None:
         """Look before the runner is started."""
@@ -130,14 +135,26 @@ class Watch:
 class _Power:
     """The sampler on all rails there are, and when it looked at what."""
 
-    def __init__(self, roots: "Roots", rate_hz: float, scopes: "Dict[str, str]") -> None:
+    def __init__(
+        self, roots: "Roots", rate_hz: float, scopes: "Dict[str, str]", library: "Library"
+    ) -> None:
         from device_agent.power.sampler import Sampler
         from device_agent.power.sources import find_rails
 
         self._rails, self._refused = find_rails(roots.sys, scopes)
-        self._sampler = Sampler(self._rails, rate_hz)
+        self._sampler = Sampler(self._rails, rate_hz, native=self._native(library))
         self._spans: "Dict[str, List[int]]" = {}
         self._asked = [0] * len(self._rails)
+
+    def _native(self, library: "Library") -> "Optional[Native]":
+        if library is None or not self._rails:
+            return None
+        try:
+            # A Python that was built without ctypes is no reason to fail.
+            from device_agent.power.native import load
+        except ImportError:
+            return None
+        return load(*library)
 
     def idle(self, name: str, seconds: float, always: bool) -> None:
         if not seconds or not (self._rails or always):

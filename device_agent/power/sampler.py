@@ -1,6 +1,8 @@
 """Readings of several rails at a steady rate, with the device's own time stamps.
 
 The clock is ``CLOCK_MONOTONIC``, the one that ``time.perf_counter`` of a runner reads on Linux.
+Waking up is what it costs, and Python takes its time for that: rails that are plain are read by a
+loop in C (``native``) where the host sent one. The loop here is the reference.
 """
 
 import array
@@ -16,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
+    from device_agent.power.native import Native, Rounds
     from device_agent.power.rail import Rail
 
     Keep = Callable[[int], None]
@@ -40,14 +43,21 @@ class Series:
         self.faults: "Dict[str, Dict[str, Any]]" = {}
         self._looked_ns = 0
 
-    def odd(self, error: "Optional[Exception]", first: bytes, second: bytes) -> float:
-        """Take down why files gave no reading, and return the time."""
+    def odd(
+        self, error: "Optional[Exception]", first: bytes, second: bytes, read_ns: int = 0
+    ) -> float:
+        """Take down why files gave no reading, and return the time.
+
+        What C does not read may be one after all, of ``read_ns``: a ``+5``.
+        """
         try:
             if isinstance(error, OSError):
                 raise fault_of(error)
-            self.rail.value_of([first, second][: self.rail.file_count])
+            value = self.rail.value_of([first, second][: self.rail.file_count])
         except ReadingError as none:
             return self.fault(none)
+        self.times_ns.append(read_ns)
+        self.values.append(value)
         return monotonic()
 
     def fault(self, none: ReadingError) -> float:
@@ -93,10 +103,20 @@ class Sampler:
     """Reads rails, by a loop of the caller's or in a thread of its own.
 
     A thread must not be running where the process forks: start it after the runner.
+
+    Args:
+        rails: what is read.
+        rate_hz: how often.
+        most_samples: of a rail; then it ends.
+        native: C's loop, of ``native.load``.
     """
 
     def __init__(
-        self, rails: "List[Rail]", rate_hz: float, most_samples: int = MOST_SAMPLES
+        self,
+        rails: "List[Rail]",
+        rate_hz: float,
+        most_samples: int = MOST_SAMPLES,
+        native: "Optional[Native]" = None,
     ) -> None:
         if not rate_hz > 0:
             raise ValueError(f"{rate_hz} Hz is no rate")
@@ -104,6 +124,8 @@ class Sampler:
         limits = [rail.most_hz for rail in rails if rail.most_hz is not None]
         self._rate_hz = min([rate_hz, *limits]) if len(limits) == len(rails) else rate_hz
         self._most_samples = most_samples
+        self._native = native
+        self._in_c: "Optional[Rounds]" = None
         self._stopped = False
         self._thread: "Optional[threading.Thread]" = None
         self._cpu_s = 0.0
@@ -120,6 +142,8 @@ class Sampler:
     def stop(self) -> None:
         """End the thread; what it has read stays."""
         self._stopped = True
+        if self._in_c is not None:
+            self._in_c.stop()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -131,10 +155,30 @@ class Sampler:
         Rounds stand at fixed times; those that could not be kept are left out and counted.
         """
         began_cpu = _thread_cpu_s()
+        self._in_c = self._rounds_in_c()
         began = monotonic()
-        ended = self._loop(began, float("inf") if seconds is None else began + seconds)
+        end = float("inf") if seconds is None else began + seconds
+        ended = self._loop(began, end) if self._in_c is None else self._look_on(self._in_c, end)
         self._cpu_s += _thread_cpu_s() - began_cpu
         self._wall_s += ended - began
+
+    def _rounds_in_c(self) -> "Optional[Rounds]":
+        """Return C's loop where there is one and it can do all that is to be done."""
+        slow = self._rate_hz * _LONGEST_SLEEP_S < 1  # C sleeps through to the next round
+        if self._native is None or slow or self._takers()[1]:
+            return None
+        from device_agent.power.native import Rounds
+
+        return Rounds(self._native, self.series, self._rate_hz)
+
+    def _look_on(self, in_c: "Rounds", end: float) -> float:
+        now = monotonic()
+        while now < end and not (self._stopped or self._rounds == self._most_samples):
+            rounds, missed = in_c.take(end, self._most_samples - self._rounds)
+            self._rounds += rounds
+            self._missed += missed
+            now = monotonic()
+        return now
 
     def _loop(self, now: float, end: float) -> float:
         # One flat loop of few steps: after each sleep all of it comes from a cold cache, and a
@@ -146,11 +190,11 @@ class Sampler:
             for one, other, times, most, keep_time, keep_value, odd in plain:
                 first = second = b""
                 try:
-                    first = pread(one, ATTRIBUTE_BYTES, 0)
-                    value, factor = int(first), times
+                    first, factor = pread(one, ATTRIBUTE_BYTES, 0), times
                     if other >= 0:
                         second = pread(other, ATTRIBUTE_BYTES, 0)
                         factor = int(second)
+                    value = int(first)
                     after = monotonic()
                 except (OSError, ValueError) as error:
                     now = odd(error, first, second)
@@ -220,6 +264,7 @@ class Sampler:
         cpu_s = self._cpu_s + sum(series.rail.cost_cpu_s() for series in self.series)
         return {
             "rate_hz": self._rate_hz,
+            "loop": "python" if self._in_c is None else "c",
             "rounds": self._rounds,
             "missed_rounds": self._missed,
             "ended_full": self._rounds == self._most_samples,

@@ -110,7 +110,7 @@ def assemble(
         EngineError: the toolbox, the build or the board's wheels are not to be had.
     """
     from edgekit.toolbox.build import build
-    from edgekit.toolbox.native import native_steps
+    from edgekit.toolbox.native import native_libraries
     from edgekit.toolbox.runner_pack import pack_runner
 
     candidate = plan.candidate
@@ -125,8 +125,7 @@ def assemble(
     )
     runtime = runtime_of(plan.runtime, facts, emit=emit)
     # For the machine that runs it, which judges int8 in a board's stead.
-    steps = native_steps(facts.machine, emit=emit)
-    ours = (pack_runner(plan.engine), *((steps,) if steps else ()))
+    ours = (pack_runner(plan.engine), *native_libraries(facts.machine, emit=emit))
     return Bundle(
         name=model.name,
         engine=candidate.engine,

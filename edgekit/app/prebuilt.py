@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.app.memory import Memory
 from edgekit.catalog.cache import ContentStore, cache_root
-from edgekit.core.bundle import RUNNER_FILE, STEPS_FILE, Bundle, BundleFile
+from edgekit.core.bundle import OWN_FILES, Bundle, BundleFile
 from edgekit.core.errors import RunnerError
 from edgekit.core.target import DeviceFacts
 
@@ -71,6 +71,5 @@ class Prebuilt:
 
 def _key(bundle: Bundle) -> str:
     """Name what was built: another runner or recipe makes the same of it."""
-    ours = (RUNNER_FILE, STEPS_FILE)
-    built = sorted((file.path, file.sha256) for file in bundle.files if file.path not in ours)
+    built = sorted((file.path, file.sha256) for file in bundle.files if file.path not in OWN_FILES)
     return json.dumps([bundle.engine, bundle.precision, built])

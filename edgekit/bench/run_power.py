@@ -38,6 +38,7 @@ class RailEnergy:
         cpu_share: what taking the readings of all rails took of one core.
         missed_rounds: that could not be kept.
         faults: readings that were none, anywhere in the record.
+        loop: what the sampler's was written in, as in :class:`PowerRecord`.
     """
 
     rail: RailFacts
@@ -47,6 +48,7 @@ class RailEnergy:
     cpu_share: float | None
     missed_rounds: int
     faults: tuple[PowerFault, ...] = ()
+    loop: str = ""
 
     def words(self) -> str:
         """Say what was measured, by what, and what is wrong with it."""
@@ -54,7 +56,8 @@ class RailEnergy:
         said += [f"fault: {fault.words()}" for fault in self.faults]
         if self.cpu_share is not None:
             where = " of the host" if self.rail.source in HOST_SOURCES else ""
-            said.append(f"sampling took {self.cpu_share:.2%} of one core{where}")
+            loop = f" (its loop in {self.loop.capitalize()})" if self.loop else ""
+            said.append(f"sampling took {self.cpu_share:.2%} of one core{where}{loop}")
         if self.rail.most_hz is not None:
             said.append(
                 f"read {self.rail.most_hz:g} times a second at most, as each reading disturbs what "
@@ -73,6 +76,7 @@ class RailEnergy:
             "reason": self.reason or None,
             "rate_hz": self.rate_hz,
             "sampler_cpu_share": self.cpu_share,
+            "sampler_loop": self.loop or None,
             "missed_rounds": self.missed_rounds,
             "faults": [vars(fault) for fault in self.faults],
         }
@@ -123,6 +127,7 @@ def power_of_run(
                 cpu_share=record.cpu_share,
                 missed_rounds=record.missed_rounds,
                 faults=series.faults,
+                loop=record.loop,
             )
         )
     return tuple(found)

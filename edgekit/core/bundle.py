@@ -13,6 +13,8 @@ MANIFEST_FORMAT = 1
 # What edgekit adds to an engine's files (edgekit.toolbox.runner_pack and native).
 RUNNER_FILE = "runner.pyz"
 STEPS_FILE = "libsteps.so"
+SAMPLER_FILE = "libsampler.so"
+OWN_FILES = (RUNNER_FILE, STEPS_FILE, SAMPLER_FILE)
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,7 @@ class Bundle:
     @property
     def size_bytes(self) -> int:
         """Size of the engine's own files, without what edgekit adds and without the runtime."""
-        ours = (RUNNER_FILE, STEPS_FILE)
-        return sum(file.size_bytes for file in self.files if file.path not in ours)
+        return sum(file.size_bytes for file in self.files if file.path not in OWN_FILES)
 
 
 def _entry(file: BundleFile) -> dict[str, str | int]:

@@ -196,6 +196,7 @@ class PowerRecord:
         unused: sensors that are there and are not read.
         idle_before_ns: from when to when the device was idle before the run.
         idle_after_ns: the same, after it.
+        loop: what the sampler's was written in, ``c`` or ``python``; empty where nobody tells.
     """
 
     rate_hz: float
@@ -208,6 +209,7 @@ class PowerRecord:
     unused: tuple[UnusedSensor, ...] = ()
     idle_before_ns: Span | None = None
     idle_after_ns: Span | None = None
+    loop: str = ""
 
     @property
     def cpu_share(self) -> float | None:
@@ -240,6 +242,7 @@ class PowerRecord:
             unused=unused,
             idle_before_ns=_span(table, "idle_before_ns"),
             idle_after_ns=_span(table, "idle_after_ns"),
+            loop=text(table, "loop") or "",
         )
 
     def as_json(self) -> Mapping[str, Any]:
@@ -252,6 +255,7 @@ class PowerRecord:
             "wall_s": self.wall_s,
             "cpu_s": self.cpu_s,
             "cpu_share": self.cpu_share,
+            "loop": self.loop,
             "series": [_series_json(series) for series in self.series],
             "refused": [vars(sensor) for sensor in self.unused],
             "idle_before_ns": self.idle_before_ns and list(self.idle_before_ns),

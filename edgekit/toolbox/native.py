@@ -1,7 +1,9 @@
-"""The steps in C, compiled for a board: ``edgekit/onboard/native/*.c`` by Zig's C compiler.
+"""What is written in C, compiled for a board by Zig's C compiler.
 
-Zig comes as a wheel and cross-compiles for every board without a sysroot. The library needs
-nothing but ``memcpy`` and ``memset`` of the process that loads it, so any libc will do.
+That is the steps (``edgekit/onboard/native/*.c``) and the power sampler's loop
+(``device_agent/power/sampler.c``). Zig comes as a wheel and cross-compiles for every board without
+a sysroot. The libraries need a few functions of the process that loads them, such as ``memcpy``,
+which are the same in any libc.
 """
 
 import hashlib
@@ -12,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import device_agent
 import edgekit
 from edgekit.catalog.cache import KeyedCache, cache_root, sha256_of
-from edgekit.core.bundle import STEPS_FILE, BundleFile
+from edgekit.core.bundle import SAMPLER_FILE, STEPS_FILE, BundleFile
 from edgekit.core.contracts import ToolboxSpec
 from edgekit.core.errors import ToolboxError
 from edgekit.core.events import EventSink, Note
@@ -24,6 +27,7 @@ from edgekit.toolbox.toolchains import TRIPLES, zig_target
 
 COMPILER: Final = ToolboxSpec("zig", ">=3.11,<3.15", Path(__file__).with_name("zig.txt"))
 
+_WITHOUT: Final = "the steps around the model stay in NumPy and the power sampler in Python"
 _TIMEOUT_S: Final = 600.0
 # 32-bit ARM divides integers in a function of the compiler's own library, which -nostdlib
 # leaves out unless it is named after it.
@@ -41,29 +45,32 @@ _failed: Final[set[tuple[Path, str]]] = set()
 _attempt: Final = threading.Lock()  # bundles are assembled in several threads
 
 
-def native_steps(
+def native_libraries(
     machine: str, *, emit: EventSink, compiler: ToolboxSpec = COMPILER
-) -> BundleFile | None:
-    """Return the library of steps for a board, ``libsteps.so`` in its bundle.
+) -> tuple[BundleFile, ...]:
+    """Return a board's libraries: the steps' and the power sampler's loop, as its bundle has them.
 
     Args:
         machine: of the device's userland, as its facts have it; there is nothing for machines
             that no target is.
         emit: told of the toolbox if it is to be made; and once of a compiler that is not to be
-            had, which only costs speed: the board's NumPy does the same.
+            had, which only costs speed: Python on the board does the same.
         compiler: the toolbox with ``ziglang``.
 
     Returns:
-        The file, ``None`` where it cannot be compiled.
+        The files, none where they cannot be compiled.
 
     Raises:
         OSError: the sources cannot be read or the cache not written.
     """
     if machine not in TRIPLES:
-        return None
+        return ()
     sources = _sources()
     flags = (*_FLAGS, *zig_target(machine), *_MORE_FLAGS.get(machine, ()))
-    contents = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
+    contents = {
+        name: {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+        for name, paths in sources.items()
+    }
     key = json.dumps([flags, contents, lock_sha256(compiler)], sort_keys=True)
     root = cache_root() / "native"
     cache = KeyedCache(root)
@@ -71,26 +78,31 @@ def native_steps(
     if folder is None:
         with _attempt:
             if (root, key) in _failed:
-                return None
+                return ()
             try:
                 python = environment(compiler, emit=emit).python
-                folder = cache.build(
-                    key,
-                    lambda empty: compile_c(python, flags, sources, empty / STEPS_FILE),
-                    emit=emit,
-                    subject=f"the {machine} steps",
-                )
+
+                def fill(empty: Path) -> None:
+                    for name, paths in sources.items():
+                        compile_c(python, flags, paths, empty / name)
+
+                folder = cache.build(key, fill, emit=emit, subject=f"the {machine} libraries")
             except ToolboxError as error:
                 _failed.add((root, key))
-                emit(Note(f"the steps around the model stay in NumPy, which is slower: {error}"))
-                return None
-    path = folder / STEPS_FILE
-    return BundleFile(STEPS_FILE, sha256_of(path), path.stat().st_size, path)
+                emit(Note(f"{_WITHOUT}, which costs more: {error}"))
+                return ()
+    return tuple(_file(folder / name) for name in sources)
 
 
-def _sources() -> tuple[Path, ...]:
-    folder = Path(edgekit.__file__).resolve().parent / "onboard" / "native"
-    return tuple(sorted(folder.glob("*.[ch]")))
+def _sources() -> Mapping[str, tuple[Path, ...]]:
+    """Return what each library is made of."""
+    steps = Path(edgekit.__file__).resolve().parent / "onboard" / "native"
+    sampler = Path(device_agent.__file__).resolve().parent / "power" / "sampler.c"
+    return {STEPS_FILE: tuple(sorted(steps.glob("*.[ch]"))), SAMPLER_FILE: (sampler,)}
+
+
+def _file(path: Path) -> BundleFile:
+    return BundleFile(path.name, sha256_of(path), path.stat().st_size, path)
 
 
 def compile_c(python: Path, flags: Sequence[str], sources: Sequence[Path], output: Path) -> None:

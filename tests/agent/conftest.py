@@ -1,6 +1,23 @@
 """No deadlines: this machine may be busy with something else."""
 
+import pytest
 from hypothesis import settings
+from sampler_loops import Loop, compiled_to_be_played
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def played_library(tmp_path_factory):
+    """The sampler's loop in C, which can be played to."""
+    return compiled_to_be_played(tmp_path_factory.mktemp("sampler"))
+
+
+@pytest.fixture(params=["python", "c"])
+def loop(request, monkeypatch):
+    """Each of the sampler's loops in turn."""
+    library = request.getfixturevalue("played_library") if request.param == "c" else None
+    made = Loop(request.param, library, monkeypatch)
+    yield made
+    made.close()

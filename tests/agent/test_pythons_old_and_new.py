@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from clock_tree import ClockTree
+from sampler_loops import compiled_sampler
 
 from device_agent.protocol import READY, FrameReader, data_frame, json_frame, message_of
 from edgekit.device.agent_pack import pack_bytes
@@ -96,6 +97,47 @@ def bytecode_in(root):
     return {path.relative_to(root).parts[0] for path in root.rglob("*.pyc")}
 
 
+def add_monitor(sys_root):
+    """Let the device have an INA226 that reads 2.5 W."""
+    chip = Path(sys_root, "class/hwmon/hwmon9")
+    (chip / "device").mkdir(parents=True)
+    (chip / "name").write_text("ina226\n")
+    (chip / "power1_input").write_text("2500000\n")
+
+
+def manifest_of(talk, machine, python, sampler):
+    """Send what a bundle is made of; return its manifest."""
+    content = {
+        "runner.pyz": archive({"__main__.py": RUNNER}),
+        "libsampler.so": Path(sampler).read_bytes(),
+        "there.whl": archive({"there.py": b"WORD = 'there'"}),
+    }
+    *files, wheel = (
+        {"path": path, "sha256": talk.put(data), "size_bytes": len(data)}
+        for path, data in content.items()
+    )
+    return {
+        "format": 1,
+        "name": "tiny",
+        "engine": "ncnn",
+        "precision": "fp32",
+        "target": "local",
+        "architecture": machine,
+        "compatible": [],
+        "knobs": {},
+        "job": {},
+        "files": files,
+        "runtime": {"id": "tiny", "python": python, "wheels": [wheel]},
+    }
+
+
+def check_power(power):
+    """The bundle's own loop read that monitor."""
+    assert power["refused"] == []
+    assert power["loop"] == "c"
+    assert set(power["series"][0]["values"]) == {2500000}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_agent_deploys_under_python(version, agent, tmp_path):
 
@@ -103,6 +145,7 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     if python is None:
         pytest.skip(f"no Python {version} on PATH or in pyenv")
     tree = ClockTree(tmp_path / "tree")
+    add_monitor(tree.sys)
     before = tree.settings()
     with (tmp_path / "errors").open("wb") as errors:
         command = [python, "-I", "-S", "-B", str(agent), str(tmp_path / "d")]
@@ -110,25 +153,7 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     facts = talk.ask("hello")["facts"]
     assert facts["pythons"][0]["version"].startswith(version + ".")
     assert facts["machine"] == os.uname().machine
-    runner, wheel = archive({"__main__.py": RUNNER}), archive({"there.py": b"WORD = 'there'"})
-    runner_sha, wheel_sha = talk.put(runner), talk.put(wheel)
-    manifest = {
-        "format": 1,
-        "name": "tiny",
-        "engine": "ncnn",
-        "precision": "fp32",
-        "target": "local",
-        "architecture": facts["machine"],
-        "compatible": [],
-        "knobs": {},
-        "job": {},
-        "files": [{"path": "runner.pyz", "sha256": runner_sha, "size_bytes": len(runner)}],
-        "runtime": {
-            "id": "tiny",
-            "python": python,
-            "wheels": [{"path": "there.whl", "sha256": wheel_sha, "size_bytes": len(wheel)}],
-        },
-    }
+    manifest = manifest_of(talk, facts["machine"], python, compiled_sampler(tmp_path)[0])
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     bundle = talk.ask("install", {"manifest": text})["bundle"]
     assert talk.ask("activate", {"bundle": bundle})["generation"] == 1
@@ -143,7 +168,7 @@ def test_agent_deploys_under_python(version, agent, tmp_path):
     assert tree.settings() == before
     health = json.loads(talk.ask("get", {"job": ended["job"], "path": "health.json"}))
     assert len(health["snapshots"]) >= 2
-    assert "refused" in json.loads(talk.ask("get", {"job": ended["job"], "path": "power.json"}))
+    check_power(json.loads(talk.ask("get", {"job": ended["job"], "path": "power.json"})))
     result = json.loads(talk.ask("get", {"job": ended["job"], "path": "result.json"}))
     assert result["word"] == "there"
     assert result["python"].startswith(version + ".")

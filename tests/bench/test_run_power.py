@@ -52,20 +52,21 @@ def record(*series, rate_hz=50.0, **other):
     return PowerRecord(rate_hz, wall_s=45.0, cpu_s=0.27, series=series, **told)
 
 
-def told(*series, inferences=400, **other):
-    return power_of_run(record(*series), RUN, inferences, BEFORE, AFTER, **other)
+def told(*series, inferences=400, loop="", **other):
+    return power_of_run(record(*series, loop=loop), RUN, inferences, BEFORE, AFTER, **other)
 
 
 def test_rail_gives_joules_per_inference_with_all_that_belongs_to_them():
-    (vin,) = told(rail(scope="board"))
+    (vin,) = told(rail(scope="board"), loop="c")
     assert vin.reason == ""
     assert vin.energy.j_per_inference == pytest.approx(6.0 * 20 / 400, rel=0.01)
     assert vin.energy.above_idle_j_per_inference == pytest.approx(3.0 * 20 / 400, rel=0.01)
     assert vin.rail.quantity == POWER
     assert vin.cpu_share == pytest.approx(0.006)
     words = vin.words()
-    for word in ("VIN", "board", "ina226 1-0040", "hwmon", "idle 3", "0.60% of one core", "50 read",
-                 "2 rounds missed"):  # fmt: skip
+    for word in ("VIN", "board", "ina226 1-0040", "hwmon", "idle 3",
+                 "0.60% of one core (its loop in C)",
+                 "50 read", "2 rounds missed"):  # fmt: skip
         assert word in words
     told_json = vin.as_json()
     assert told_json["energy"]["idle_before_mean_w"] == pytest.approx(3.0, rel=0.01)

@@ -1,5 +1,6 @@
 """Real boards: Debian for ARM under the emulator, reached by the system's own ssh."""
 
+import json
 import signal
 import subprocess
 from contextlib import suppress
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from arm_program import SDOT
+from board_shell import carry
 
+import device_agent
 from edgekit.board import user_mode
 from edgekit.board.emulated_cpu import _FEATURES_32, _FEATURES_V8_0, _FEATURES_V8_2
 from edgekit.board.process import mark_process
@@ -16,6 +19,8 @@ from edgekit.board.rootfs import recipe_for
 from edgekit.board.state import read_state
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError
+from edgekit.core.events import ignore
+from edgekit.toolbox.native import native_libraries
 
 pytestmark = [pytest.mark.board, pytest.mark.slow]
 
@@ -68,6 +73,54 @@ def test_board_of_32_bit_has_debians_numpy(bring_up):
     assert said(board, "uname -m; dpkg --print-architecture") == "armv7l\narmhf\n"
     script = "import numpy, sys; print(numpy.dot([1, 2], [3, 4]), sys.maxsize < 2**32)"
     assert said(board, f"python3 -c '{script}'") == "11 True\n"
+
+
+SAMPLED = """
+import hashlib, json, os
+from device_agent.power.native import load
+from device_agent.power.rail import Rail
+from device_agent.power.sampler import Sampler
+
+def rail(*texts):
+    paths = [os.path.abspath("text-%d" % number) for number in range(len(texts))]
+    for path, text in zip(paths, texts):
+        with open(path, "w") as file:
+            file.write(text)
+    made = Rail("hwmon", "ina3221 1-0040", texts[0].strip()).reads(paths)
+    made.open()
+    for path in paths:
+        os.unlink(path)
+    return made
+
+path = os.path.abspath("libsampler.so")
+with open(path, "rb") as file:
+    native = load(path, hashlib.sha256(file.read()).hexdigest())
+rails = [rail("9999999999\\n"), rail("5016\\n", "992\\n"), rail("-5\\n"),
+         rail("4294967296\\n", "4294967296\\n")]
+sampler = Sampler(rails, 50, most_samples=30, native=native)
+sampler.run()
+print(json.dumps(sampler.as_json()))
+"""
+
+
+@pytest.mark.toolbox
+@pytest.mark.parametrize("kind", ["rk3566", "rpi3-32"])
+def test_loop_in_c_samples_on_the_boards_processor(bring_up, kind):
+    target = load_target(kind)
+    board = bring_up(target)
+    there = carry(board, Path(device_agent.__file__).parent, "device_agent")
+    for library in native_libraries(target.architecture, emit=ignore):
+        carry(board, library.source, library.path)
+    told = json.loads(there("python3 -", input=SAMPLED.encode()))
+    assert (told["loop"], told["rounds"]) == ("c", 30)
+    values = [set(series["values"]) for series in told["series"]]
+    assert values == [{9_999_999_999}, {4_975_872}, set(), set()]
+    faults = [list(series["faults"]) for series in told["series"]]
+    assert faults == [[], [], ["negative"], ["garbage"]]
+    first = told["series"][0]
+    # Of seconds and nanoseconds of the right width: rounds lie 20 ms apart, or whole rounds more.
+    assert min(first["steps_ns"]) > 0
+    assert sum(first["steps_ns"]) >= 28 * 20_000_000
 
 
 def test_up_again_finds_the_same_board(bring_up):

@@ -10,6 +10,8 @@ from board_shell import carry
 
 import device_agent
 from edgekit.bench.energy import Interval, PowerSamples, energy_of
+from edgekit.core.events import ignore
+from edgekit.toolbox.native import native_libraries
 
 pytestmark = [pytest.mark.board, pytest.mark.machine, pytest.mark.slow, pytest.mark.network]
 
@@ -18,6 +20,18 @@ import json
 from device_agent.health import snapshot
 print(json.dumps(snapshot()))
 """
+
+# Which of the sampler's loops is to read.
+LOOPS = {
+    "python": "native = None\n",
+    "c": """
+import hashlib, os
+from device_agent.power.native import load
+path = os.path.abspath("libsampler.so")
+with open(path, "rb") as file:
+    native = load(path, hashlib.sha256(file.read()).hexdigest())
+""",
+}
 
 # The step is made by a write to the chip's register, between two readings of the clock.
 STEP = """
@@ -40,7 +54,7 @@ bus = os.open("/dev/i2c-0", os.O_RDWR)
 fcntl.ioctl(bus, I2C_SLAVE_FORCE, 0x40)
 set_power(3125)
 rails, refused = find_rails()
-sampler = Sampler(rails, 50)
+sampler = Sampler(rails, 50, native=native)
 sampler.start()
 time.sleep(0.5)
 start = time.monotonic()
@@ -58,7 +72,7 @@ print(json.dumps({"start": start, "before": before, "after": after, "end": end,
 
 # Unbound both and bound in the other order: the kernel gives the first the lowest free number.
 RENUMBERED = """
-import json, time
+import json, os, time
 from device_agent.power.sampler import Sampler
 from device_agent.power.sources import find_rails
 
@@ -66,16 +80,18 @@ def put(driver, what, chip):
     with open("/sys/bus/i2c/drivers/%s/%s" % (driver, what), "w") as file:
         file.write(chip)
 
+chips = [("ina2xx", "0-0040"), ("ina3221", "0-0041")]
+chips.sort(key=lambda chip: os.listdir("/sys/bus/i2c/devices/%s/hwmon" % chip[1]), reverse=True)
 rails, _ = find_rails()
-sampler = Sampler(rails, 50)
+sampler = Sampler(rails, 50, native=native)
 sampler.start()
 time.sleep(1)
 gone = time.monotonic()
-put("ina2xx", "unbind", "0-0040")
-put("ina3221", "unbind", "0-0041")
+for driver, chip in chips:
+    put(driver, "unbind", chip)
 time.sleep(0.5)
-put("ina3221", "bind", "0-0041")
-put("ina2xx", "bind", "0-0040")
+for driver, chip in chips:
+    put(driver, "bind", chip)
 back = time.monotonic()
 time.sleep(4)
 sampler.stop()
@@ -87,6 +103,8 @@ print(json.dumps({"gone": gone, "back": back, "taken": sampler.as_json()}))
 def there(system_board):
     """Run Python on the board beside the agent's packages."""
     run = carry(system_board, Path(device_agent.__file__).parent, "device_agent")
+    for library in native_libraries("aarch64", emit=ignore):
+        carry(system_board, library.source, library.path)
     return lambda script: json.loads(run("python3 -", input=script.encode()))
 
 
@@ -122,10 +140,12 @@ def test_snapshot_sees_clocks_heat_and_throttling(there, as_root):
     ]
 
 
-def test_step_of_power_is_integrated_within_two_percent(there, as_root):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_step_of_power_is_integrated_within_two_percent(there, as_root, loop):
     as_root("chmod a+rw /dev/i2c-0")  # so that the user's own program can make the step
-    told = there(STEP)
+    told = there(LOOPS[loop] + STEP)
     assert told["refused"] == []
+    assert told["taken"]["loop"] == loop
     series = {each["rail"]["label"]: each for each in told["taken"]["series"]}
     assert set(series) == {"ina226 0-0040", "VDD_CPU", "VDD_GPU", "VDD_DDR"}
     assert all(each["rail"]["source"] == "hwmon" for each in series.values())
@@ -146,10 +166,12 @@ def test_step_of_power_is_integrated_within_two_percent(there, as_root):
     assert measured.joules == pytest.approx(analytic, rel=0.02)
 
 
-def test_sensors_that_come_back_under_other_numbers_are_read_again(there, as_root):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sensors_that_come_back_under_other_numbers_are_read_again(there, as_root, loop):
     numbers = "grep -l ina /sys/class/hwmon/*/name | xargs grep ."
     before = as_root(numbers)
-    told = json.loads(as_root(f"cd ~edge && python3 -c {shlex.quote(RENUMBERED)}"))
+    told = json.loads(as_root(f"cd ~edge && python3 -c {shlex.quote(LOOPS[loop] + RENUMBERED)}"))
+    assert told["taken"]["loop"] == loop
     assert sorted(before.split()) != sorted(as_root(numbers).split())
     series = {each["rail"]["label"]: each for each in told["taken"]["series"]}
     assert set(series) == {"ina226 0-0040", "VDD_CPU", "VDD_GPU", "VDD_DDR"}

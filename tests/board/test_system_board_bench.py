@@ -54,6 +54,7 @@ def test_runs_that_differ_in_threads_and_throttling_are_told_apart_by_these(meas
     assert kinds(first) <= {"emulated", "noisy"}
     power = first.results[0].power
     assert {rail["sensor"].split()[0] for rail in power.details["rails"]} >= {"ina226", "ina3221"}
+    assert {rail["sampler_loop"] for rail in power.details["rails"]} == {"c"}
     heat = "until pgrep -f [r]unner.pyz; do sleep 0.3; done; sleep 2"
     as_root(f"nohup sh -c '{heat}; virtual-sensors temperature 95000' >/dev/null 2>&1 &")
     second = measured(1)

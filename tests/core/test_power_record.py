@@ -88,6 +88,7 @@ def test_record_of_a_real_sampler_is_read_back_whole(tmp_path):
     steady, broken = record.series
     assert (record.rounds, record.rate_hz) == (sent["rounds"], 200)
     assert record.cpu_share == pytest.approx(sent["cpu_share"])
+    assert record.loop == "python"
     assert steady.times_ns == tuple(sampler.series[0].times_ns)
     assert steady.times_ns[0] >= before_ns - 1000
     assert set(steady.values) == {3_125_000}
@@ -147,6 +148,7 @@ def series(**other):
         ({**RECORD, "rate_hz": 0}, "rate_hz"),
         ({**RECORD, "rate_hz": float("nan")}, "rate_hz"),
         ({**RECORD, "ended_full": 1}, "ended_full"),
+        ({**RECORD, "loop": 1}, "a name"),
         ({**RECORD, "cpu_s": -1}, "cpu_s"),
         (series(values=[1, 2]), "one a time stamp"),
         (series(values=[1, 2, True]), "values"),

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from device_life import deliver
+from sampler_loops import compiled_sampler
 
 import device_agent.watch
 from device_agent.power.rail import ENERGY, Rail
@@ -97,6 +98,20 @@ def test_power_is_read_idle_before_and_after_and_by_a_thread_between(roots, tmp_
     assert power["idle_before_ns"][1] <= power["idle_after_ns"][0]
 
 
+def loop_of(roots, library):
+    with AgentWatch({"power_hz": 100, "idle_s": 0.05}, roots, None, library) as watch:
+        watch.before()
+        return watch._power.as_json()["loop"]
+
+
+def test_library_that_is_not_what_was_sent_leaves_the_loop_to_python(roots, tmp_path):
+    path, sha256 = compiled_sampler(tmp_path)
+    assert loop_of(roots, (path, sha256)) == "c"
+    assert loop_of(roots, (path, "0" * 64)) == "python"
+    assert loop_of(roots, (str(tmp_path / "absent"), sha256)) == "python"
+    assert loop_of(roots, None) == "python"
+
+
 def test_looks_are_told_at_once_where_that_is_asked_for(device, workshop):
     bundle = workshop.bundle("busy")
     deliver(device, bundle)
@@ -113,9 +128,13 @@ def test_looks_are_told_at_once_where_that_is_asked_for(device, workshop):
     assert not [event for event in heard if event["event"] == "device"]
 
 
-def test_told_power_is_each_rails_mean_since_the_look_before(roots, tmp_path):
+@pytest.mark.parametrize("loop", ["c", "python"])
+def test_told_power_is_each_rails_mean_since_the_look_before(roots, tmp_path, loop):
     heard = []
-    with AgentWatch({"power_hz": 200, "period_s": 0.1, "tell": True}, roots, heard.append) as watch:
+    library = compiled_sampler(tmp_path) if loop == "c" else None
+    # Longer than C stays away: each look finds readings.
+    wanted = {"power_hz": 200, "period_s": 0.4, "tell": True}
+    with AgentWatch(wanted, roots, heard.append, library) as watch:
         watch.before()
         watch.during(os.getpgrp())
         while len(heard) < 2:
@@ -126,6 +145,7 @@ def test_told_power_is_each_rails_mean_since_the_look_before(roots, tmp_path):
             watch.tick()
             time.sleep(0.01)
         watch.after()
+    assert watch._power.as_json()["loop"] == loop
     rails = [event["rails"] for event in heard]
     assert [len(each) for each in rails[1:]] == [1, 1, 1]
     told = {name: rails[1][0][name] for name in ("source", "scope", "within", "mw")}

@@ -62,8 +62,9 @@ def test_wheel_holds_every_engines_locks(installed, root):
         assert (installed / lock.relative_to(root)).read_bytes() == lock.read_bytes()
 
 
-def test_wheel_holds_the_steps_in_c_and_their_compilers_lock(installed, root):
+def test_wheel_holds_what_is_written_in_c_and_its_compilers_lock(installed, root):
     sources = [*root.glob("edgekit/onboard/native/*.[ch]"), *root.glob("edgekit/toolbox/*.txt")]
+    sources.append(root / "device_agent/power/sampler.c")
     assert {file.suffix for file in sources} == {".c", ".h", ".txt"}
     for file in sources:
         assert (installed / file.relative_to(root)).read_bytes() == file.read_bytes()
