@@ -14,7 +14,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
@@ -60,10 +60,10 @@ class Store:
         """Return what ``work`` returns, all of it in one transaction, alone on the file.
 
         Raises:
-            UsageError: the file cannot be used: newer than this edgekit, locked, no space.
-            OSError: its folder cannot be made.
+            UsageError: the file cannot be used: newer than this edgekit, locked, no space, its
+                folder cannot be made or written.
         """
-        with self._lock():
+        with self._locked():
             try:
                 return self._once(work)
             except DamagedError as damage:
@@ -82,9 +82,18 @@ class Store:
             self._connection.close()
             self._connection = None
 
-    def _lock(self) -> FileLock:
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         # One object a turn: a lock's object is not for several threads.
-        return FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise _useless(self.path, f"{error.filename}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _once(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:
@@ -196,7 +205,11 @@ def _refuse(error: sqlite3.Error, path: Path) -> NoReturn:
             f"the tuning records at {path} are locked by another program",
             hint="close what has the file open, then run the same command again",
         ) from error
-    raise UsageError(
-        f"the tuning records at {path} cannot be used: {error}",
+    raise _useless(path, str(error)) from error
+
+
+def _useless(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"the tuning records at {path} cannot be used: {why}",
         hint="is the folder writable and the disk not full? EDGEKIT_RECORDS_DIR names another one",
-    ) from error
+    )

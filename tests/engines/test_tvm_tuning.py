@@ -117,11 +117,14 @@ def test_tune_then_build_applies_every_record(tiny, monkeypatch, tmp_path):
     assert (facts["tasks"], facts["untuned"]) == (TASKS, 0)
 
 
+@pytest.mark.parametrize("in_the_way", ["records.sqlite", ".records.sqlite.lock"])
 def test_records_that_cannot_be_used_are_told_of_and_cost_no_race(
-    tiny, facts, monkeypatch, tmp_path
+    tiny, facts, monkeypatch, tmp_path, in_the_way
 ):
     monkeypatch.setenv("EDGEKIT_RECORDS_DIR", str(tmp_path))
-    (tmp_path / "records.sqlite").mkdir()
+    (tmp_path / "records.sqlite").touch()
+    (tmp_path / in_the_way).unlink(missing_ok=True)
+    (tmp_path / in_the_way).mkdir()
     target = load_target("local")
     plan = feasible(Candidate("tvm", "fp32", ()), tiny, target, facts())
     events = []

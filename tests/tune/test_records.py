@@ -207,6 +207,16 @@ def test_folder_that_cannot_be_written_is_told(tmp_path):
         records.append(make_record())
 
 
+def test_folder_that_cannot_be_made_or_locked_is_told(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / ".records.sqlite.lock").mkdir()
+    for path in (tmp_path / "file" / "records.sqlite", tmp_path / "records.sqlite"):
+        with open_records(path) as records, pytest.raises(UsageError) as caught:
+            records.scopes()
+        assert f"{path} cannot be used" in caught.value.message
+        assert "EDGEKIT_RECORDS_DIR" in caught.value.hint
+
+
 def test_file_that_another_program_locks_is_told(path, monkeypatch):
     monkeypatch.setattr("edgekit.tune.database._BUSY_TIMEOUT_S", 0.05)
     with open_records(path) as records:
