@@ -163,10 +163,23 @@ def _check_asked(engine: Engine, options: ExportOptions) -> None:
         )
     _stop_at(refuse_terms(engine, options.accept_licence))
     _stop_at(refuse_tree() if options.static else None)
-    output = options.output
+    _check_output(options.output)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse, before anything is built, a folder whose place the export could not take."""
+    place = output.resolve()
+    above = next(folder for folder in place.parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"{above} is no folder", hint="name another with --output")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
             f"{output} is there and is no empty folder", hint="name another with --output"
+        )
+    if place == Path.cwd() or place.is_mount():
+        raise UsageError(
+            f"{output} is in use, and an export appears whole or not at all",
+            hint=f"name a folder in it: --output {output / 'NAME'}",
         )
 
 
@@ -289,6 +302,7 @@ def _write(
     output: Path, files: tuple[BundleFile, ...], manifest: Mapping[str, Any], readme: str
 ) -> None:
     """Write all of it beside ``output`` first: a folder that is there is whole."""
+    output = output.resolve()  # a link would stand in the way itself
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
         folder = Path(temporary, "export")

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,21 @@ def test_export_into_a_folder_in_use_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no empty folder"):
         export(ExportOptions("shapes", "onnxruntime", "rpi5", tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_export_into_what_cannot_be_replaced_is_refused_before_anything_is_built(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    events = []
+    for output in (Path(), tmp_path / "file" / "out", Path("../file/a/out")):
+        with pytest.raises(UsageError) as caught:
+            export(ExportOptions("shapes", "onnxruntime", "rpi5", output), emit=events.append)
+        assert "--output" in caught.value.hint
+    assert not events
+    assert not list(Path.cwd().iterdir())
 
 
 def test_export_without_a_target_is_a_usage_error(tmp_path, capsys):
@@ -143,8 +159,11 @@ def test_export_writes_files_manifest_and_readme(tmp_path, capsys, precision):
 @pytest.mark.network
 @pytest.mark.toolbox
 def test_export_of_ncnn_brings_the_program_for_boards_without_python(tmp_path):
-    output = tmp_path / "out"
+    output = tmp_path / "link to an empty folder"
+    (tmp_path / "out").mkdir()
+    output.symlink_to("out")
     made = export(ExportOptions("shapes", "ncnn", "rk3566", output, precision="fp16"))
+    assert output.is_symlink()
     assert "ncnn-run" in {file.path for file in made.files}
     assert "ncnn-run" in {file["path"] for file in made.manifest["files"]}
     assert os.access(output / "ncnn-run", os.X_OK)
