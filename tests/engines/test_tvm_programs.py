@@ -109,6 +109,10 @@ def test_run_answers_as_the_reference_and_times_each_run(here_laid_out, tiny):
         (("model.so", "short.npy"), "ends too early"),
         (("model.so", "odd.npy"), "inference"),
         (("-n", "-1", "model.so", "x.npy"), "usage"),
+        (("-n", "many", "model.so", "x.npy"), "usage"),
+        (("-n", "1", "-w", "2x", "model.so", "x.npy"), "usage"),
+        (("-n", "99999999999", "model.so", "x.npy"), "usage"),
+        (("-n", "1", "-t", "100000", "model.so", "x.npy"), "usage"),
     ],
 )
 def test_run_of_what_cannot_be_is_one_error(here_laid_out, arguments, words):
@@ -118,6 +122,14 @@ def test_run_of_what_cannot_be_is_one_error(here_laid_out, arguments, words):
     status, lines = run(folder, "tvm-run", *arguments)
     assert status == 1
     assert words in lines[-1]["error"]
+
+
+def test_run_whose_lines_are_lost_does_not_end_well(here_laid_out):
+    folder, _ = here_laid_out
+    command = [str(folder / "tvm-run"), "-n", "1", "model.so", "x.npy"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=folder, env={}, stdout=full, check=False, timeout=120)
+    assert done.returncode == 1
 
 
 BENCH = """
@@ -178,6 +190,7 @@ def test_bench_of_what_cannot_be_is_one_error(kernel):
         (("kernel.so", "main", "float32:1,0"), "is no tensor"),
         (("kernel.so", "main", *tensors[:-1]), "main"),
         (("kernel.so", "main"), "usage"),
+        (("-s", "never", "kernel.so", "main", *tensors), "usage"),
     ):
         status, lines = run(folder, "tvm-bench", *arguments)
         assert status == 1, arguments

@@ -1,9 +1,22 @@
 #define _POSIX_C_SOURCE 200809L
 #include "program.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+void print_lines(void) { setvbuf(stdout, NULL, _IOLBF, BUFSIZ); }
+
+int all_printed(void) { return fflush(stdout) == 0 && !ferror(stdout); }
+
+int number_of(const char *words) {
+  char *end;
+  errno = 0;
+  long number = strtol(words, &end, 10);
+  return end == words || *end || errno || number < 0 || number > INT_MAX ? -1 : (int)number;
+}
 
 int64_t now_ns(void) {
   struct timespec now;

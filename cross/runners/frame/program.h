@@ -4,6 +4,17 @@
 
 #include <stdint.h>
 
+#define MOST_THREADS 256 /* as edgekit --threads: far more only wait for each other */
+
+/* Begin to print lines, each of which is out as soon as it is whole. */
+void print_lines(void);
+
+/* Tell whether all that was printed is out: a disk may be full. */
+int all_printed(void);
+
+/* Read a whole number of 0 or more; -1 for anything else. */
+int number_of(const char *words);
+
 /* Nanoseconds of a clock that never goes back. */
 int64_t now_ns(void);
 

@@ -71,18 +71,20 @@ int main(int count, char **words) {
   engine_options chosen = {.threads = 1};
   const char *outputs = NULL;
   int warmup = 1, runs = 10;
+  print_lines();
   for (int option; (option = getopt(count, words, engine_letters)) != -1;) {
     switch (option) {
       case 'l': chosen.libraries = optarg; break;
       case 'o': outputs = optarg; break;
       case 'p': chosen.precision = optarg; break;
-      case 't': chosen.threads = atoi(optarg); break;
-      case 'w': warmup = atoi(optarg); break;
-      case 'n': runs = atoi(optarg); break;
+      case 't': chosen.threads = number_of(optarg); break;
+      case 'w': warmup = number_of(optarg); break;
+      case 'n': runs = number_of(optarg); break;
       default: end_with("usage", engine_usage);
     }
   }
-  if (optind + MODELS >= count || chosen.threads < 1 || runs < 0 || warmup < 0)
+  if (optind + MODELS >= count || runs < 0 || warmup < 0 || chosen.threads < 1 ||
+      chosen.threads > MOST_THREADS)
     end_with("usage", engine_usage);
   chosen.model = MODELS ? words[optind] : "the model";
   int64_t started = now_ns();
@@ -94,5 +96,5 @@ int main(int count, char **words) {
   if (outputs) leave_outputs(outputs);
   time_runs(warmup, runs);
   engine_free();
-  return 0;
+  return all_printed() ? 0 : 1;
 }

@@ -79,25 +79,32 @@ static void time_function(tvm_session *session, const options *chosen) {
   double once = seconds(session, 1);
   /* A clock's tick at least: nothing is faster, and nothing is divided by zero. */
   int64_t runs = (int64_t)(chosen->min_ms / 1e3 / (once > 1e-7 ? once : 1e-7)) + 1;
+  double *samples = calloc((size_t)chosen->repeats, sizeof *samples);
+  if (!samples) end_with("out of memory", "");
+  for (int repeat = 0; repeat < chosen->repeats; repeat++)
+    samples[repeat] = seconds(session, runs);
   printf("{\"run_s\": [");
   for (int repeat = 0; repeat < chosen->repeats; repeat++)
-    printf("%s%.9g", repeat ? ", " : "", seconds(session, runs));
+    printf("%s%.9g", repeat ? ", " : "", samples[repeat]);
   printf("]}\n");
+  free(samples);
 }
 
 int main(int count, char **words) {
   options chosen = {".", 1, 3, 20, 60};
+  print_lines();
   for (int option; (option = getopt(count, words, "l:t:r:m:s:")) != -1;) {
     switch (option) {
       case 'l': chosen.libraries = optarg; break;
-      case 't': chosen.threads = atoi(optarg); break;
-      case 'r': chosen.repeats = atoi(optarg); break;
-      case 'm': chosen.min_ms = atoi(optarg); break;
-      case 's': chosen.limit_s = atoi(optarg); break;
+      case 't': chosen.threads = number_of(optarg); break;
+      case 'r': chosen.repeats = number_of(optarg); break;
+      case 'm': chosen.min_ms = number_of(optarg); break;
+      case 's': chosen.limit_s = number_of(optarg); break;
       default: end_with("usage", usage);
     }
   }
-  if (optind + 3 > count || chosen.threads < 1 || chosen.repeats < 1 || chosen.min_ms < 0)
+  if (optind + 3 > count || chosen.repeats < 1 || chosen.min_ms < 0 || chosen.limit_s < 0 ||
+      chosen.threads < 1 || chosen.threads > MOST_THREADS)
     end_with("usage", usage);
   alarm((unsigned)chosen.limit_s);
   if (tvm_session_open(chosen.libraries, chosen.threads) != 0) end_with(tvm_session_error(), "");
@@ -113,5 +120,5 @@ int main(int count, char **words) {
   }
   time_function(session, &chosen);
   tvm_session_free(session);
-  return 0;
+  return all_printed() ? 0 : 1;
 }
