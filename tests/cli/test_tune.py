@@ -59,9 +59,22 @@ def test_parts_show_the_costliest_task_first_and_the_rate():
     assert lines[1].startswith("net: 5 ms by the best of each task, 14 ms by their first trials")
 
 
+def test_parts_show_what_was_tried_and_count_the_rest():
+    fresh = [replace(FRESH, structural_hash=str(number)) for number in range(20)]
+    failing = Task("d", "failing", 1, 1e6, (math.inf,))
+    table, *lines = tuning_parts(make_report(*fresh, POOL, CONV, failing))
+    assert [row[0] for row in table.rows] == ["failing", "conv", "pool"]
+    assert "21 tasks without a success yet: tune on" in lines
+    assert isinstance(tuning_parts(make_report(*fresh))[0], str)
+
+    many = [replace(CONV, structural_hash=str(number)) for number in range(20)]
+    table, *lines = tuning_parts(make_report(*many))
+    assert lines[0] == f"{20 - len(table.rows)} tasks more cost less: edgekit records list --tasks"
+
+
 def test_parts_say_how_many_tasks_have_no_record():
     lines = tuning_parts(make_report(CONV, FRESH))
-    assert "1 task without a record yet: tune on" in lines
+    assert "1 task without a success yet: tune on" in lines
     assert tuning_facts(make_report(CONV, FRESH))["model_s"] is None
 
 

@@ -1,7 +1,7 @@
 """A session of tuning as a table and lines. Instructions are shown as such, never as a speed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.cli.views.records import amount
@@ -67,11 +67,18 @@ def tuning_parts(report: "TuneReport") -> tuple["Table | str", ...]:
             lines.append(_EMULATED[cost])
     else:
         missing = sum(not math.isfinite(task.best) for task in tuned.tasks)
-        lines.append(f"{amount(missing, 'task')} without a record yet: tune on")
-    return (_table(tuned, cost), *lines, f"in {report.records}")
+        lines.append(f"{amount(missing, 'task')} without a success yet: tune on")
+    tried = [task for task in tuned.tasks if task.trials]
+    if not tried:
+        return (*lines, f"in {report.records}")
+    costly = sorted(tried, key=lambda task: -task.weight * min(task.best, _FAR))
+    if len(tried) > _SHOWN:
+        more = amount(len(tried) - _SHOWN, "task")
+        lines.insert(0, f"{more} more cost less: edgekit records list --tasks")
+    return (_table(costly[:_SHOWN], cost), *lines, f"in {report.records}")
 
 
-def _table(tuned: "Tuned", cost: "CostKind") -> Table:
+def _table(tasks: "Sequence[Task]", cost: "CostKind") -> Table:
     timed = cost == "seconds"
     columns = (
         Column("task"),
@@ -81,7 +88,6 @@ def _table(tuned: "Tuned", cost: "CostKind") -> Table:
         Column("best us" if timed else "best instructions", numeric=True),
         Column("GFLOPS" if timed else "FLOP/instruction", numeric=True),
     )
-    costly = sorted(tuned.tasks, key=lambda task: -task.weight * min(task.best, _FAR))
     rows = tuple(
         (
             task.name,
@@ -91,7 +97,7 @@ def _table(tuned: "Tuned", cost: "CostKind") -> Table:
             _cost(task.best, cost),
             _rate(task, cost) if math.isfinite(task.best) else "",
         )
-        for task in costly[:_SHOWN]
+        for task in tasks
     )
     return Table(columns, rows)
 
