@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
@@ -105,6 +106,7 @@ class Session:
         self._emit = emit
         self._tasks = list(greeting.tasks)
         self._waiting: dict[int, tuple[int, Candidate]] = {}
+        self._unkept: deque[tuple[int, Record]] = deque()
         self._trials = self._failures = 0
         records.keep_workloads(greeting.workloads)
 
@@ -198,29 +200,39 @@ class Session:
         self._refuse_hopeless(before)
 
     def _keep(self, results: Iterable[Measured]) -> None:
-        for result in results:
-            index, candidate = self._waiting.pop(result.number)
-            task = self._tasks[index]
-            record = Record(
-                self._scope,
-                structural_hash=task.structural_hash,
-                task=task.name,
-                trace=candidate.trace,
-                measured_at_s=time.time(),
-                costs=result.costs,
-                failure=result.failure,
-                detail=result.detail,
-                flops=task.flops,
-                device=result.device,
-            )
+        self._unkept.extend([(result.number, self._record(result)) for result in results])
+        while self._unkept:
+            number, record = self._unkept[0]
+            # Interrupted here, it is done again: equal trials are one.
             self._records.append(record)
-            self._trials += 1
-            self._failures += result.failure is not None
-            # Of a lost device the candidate may be innocent: nothing is learnt from it.
-            if result.failure != "device_lost":
-                self._tasks[index] = task.after([record.cost])
-                self._worker.measured({result.number: self._told(result.costs)})
-            _forget(candidate)
+            self._unkept.popleft()
+            self._learn(number, record)
+
+    def _record(self, result: Measured) -> Record:
+        index, candidate = self._waiting[result.number]
+        task = self._tasks[index]
+        return Record(
+            self._scope,
+            structural_hash=task.structural_hash,
+            task=task.name,
+            trace=candidate.trace,
+            measured_at_s=time.time(),
+            costs=result.costs,
+            failure=result.failure,
+            detail=result.detail,
+            flops=task.flops,
+            device=result.device,
+        )
+
+    def _learn(self, number: int, record: Record) -> None:
+        index, candidate = self._waiting.pop(number)
+        self._trials += 1
+        self._failures += record.failure is not None
+        # Of a lost device the candidate may be innocent: nothing is learnt from it.
+        if record.failure != "device_lost":
+            self._tasks[index] = self._tasks[index].after([record.cost])
+            self._worker.measured({number: self._told(record.costs)})
+        _forget(candidate)
 
     def _drop(self, numbers: Iterable[int]) -> None:
         """Forget candidates that were never begun: no trial, and they may be proposed again."""

@@ -17,7 +17,7 @@ from tuning_records import SCOPE
 
 from edgekit.core.errors import EngineError
 from edgekit.core.events import StepFinished, StepProgress, StepStarted, ignore
-from edgekit.tune.records import open_records
+from edgekit.tune.records import Records, open_records
 from edgekit.tune.session import Limits, Measured, Session
 from edgekit.tune.worker import Worker
 
@@ -236,6 +236,32 @@ def test_interrupted_session_keeps_what_was_measured(tmp_path):
             return super().results(wait_s) if self.flushed else []
 
     with session(tmp_path, Late()) as ready:
+        tuned = ready.run("Tune", Limits())
+    assert tuned.stop == "interrupted"
+    assert tuned.trials == len(trials(tmp_path)) == 8
+
+
+def test_interrupt_while_trials_are_kept_loses_none_of_them(tmp_path, monkeypatch):
+    appended = []
+
+    def interrupted(records, record, append=Records.append):
+        new = append(records, record)
+        appended.append(record)
+        if len(appended) == 3:
+            raise KeyboardInterrupt
+        return new
+
+    class AtOnce(Bench):
+        flushed = False
+
+        def flush(self):
+            self.flushed = True
+
+        def results(self, wait_s):
+            return super().results(wait_s) if self.flushed else []
+
+    monkeypatch.setattr(Records, "append", interrupted)
+    with session(tmp_path, AtOnce()) as ready:
         tuned = ready.run("Tune", Limits())
     assert tuned.stop == "interrupted"
     assert tuned.trials == len(trials(tmp_path)) == 8
