@@ -6,6 +6,8 @@ JSON lines both ways; what they say is described at the other end
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,10 +146,13 @@ class Worker(Closing):
             with contextlib.suppress(OSError):  # it died before it read all
                 stream.close()
         try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
+        finally:
+            # A second Ctrl-C comes here too. What compiles for it may take another minute.
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
 
     def _say(self, line: Mapping[str, Any]) -> None:
         try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from processes import assert_nothing_runs_below
+from processes import assert_nothing_runs_below, running_below
 from tuning_records import SCOPE
 
 from edgekit.core.errors import EngineError
@@ -282,6 +282,25 @@ def test_dead_worker_is_told_with_its_last_words(tmp_path):
         pytest.raises(EngineError, match=r"ended with 1; it last said: out of memory"),
     ):
         ready.run("Tune", Limits())
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_a_busy_worker_started_ends_with_it(tmp_path, monkeypatch, interrupted):
+    def wait(process, timeout=None, wait=subprocess.Popen.wait):
+        if interrupted and timeout == 0.2:
+            raise KeyboardInterrupt
+        return wait(process, timeout)
+
+    monkeypatch.setattr("edgekit.tune.worker._END_S", 0.2)
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    script = "import subprocess, sys; subprocess.run(['sh', '-c', 'sleep 60; : $0', sys.argv[1]])"
+    busy = [sys.executable, "-c", script, str(tmp_path / "compiler")]
+    worker = Worker(busy, tmp_path / "log")
+    while len(running_below(tmp_path / "compiler")) < 2:
+        time.sleep(0.02)
+    with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.nullcontext():
+        worker.close()
+    assert_nothing_runs_below(tmp_path)
 
 
 def test_worker_that_cannot_begin_says_why(tmp_path):
