@@ -51,9 +51,13 @@ def scheduler_command(host: str, port: int, *, emit: EventSink = ignore) -> Comm
         emit: told of the toolbox if it is to be made.
 
     Raises:
+        UsageError: nobody can listen there: the port is taken, or the address is another machine's.
         EngineError: the toolbox is not to be had.
     """
-    return _command("dask_scheduler", ["--host", host, "--port", str(port)], "127.0.0.1", emit)
+    address = host.strip("[]")
+    _refuse_taken(address, port)
+    options = ["--host", _bracketed(address), "--port", str(port)]
+    return _command("dask_scheduler", options, emit)
 
 
 def worker_command(scheduler: str, processes: int, *, emit: EventSink = ignore) -> Command:
@@ -75,7 +79,25 @@ def worker_command(scheduler: str, processes: int, *, emit: EventSink = ignore) 
     count = str(processes or os.cpu_count() or 1)
     # Processes, each under a nanny that starts it anew: a candidate may crash the compiler.
     options = ["--nworkers", count, "--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S)]
-    return _command("dask_worker", [address, "--host", own, *options], own, emit)
+    return _command("dask_worker", [address, "--host", _bracketed(own), *options], emit)
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Say in a line what Dask would bury in a traceback."""
+    try:
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: a port whose last connections are just closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UsageError(
+            f"no scheduler can listen at port {port} of {host}: {error.strerror}",
+            hint="--host is an address of this machine; --port names another port, 0 any that is "
+            "free",
+        ) from error
 
 
 def _own_address(scheduler: str) -> str:
@@ -92,7 +114,7 @@ def _own_address(scheduler: str) -> str:
         ) from error
 
 
-def _command(module: str, arguments: list[str], http: str, emit: EventSink) -> Command:
+def _command(module: str, arguments: list[str], emit: EventSink) -> Command:
     from edgekit.engines.tvm.tuning import TOOLBOX
     from edgekit.toolbox.environments import environment
 
@@ -105,7 +127,8 @@ def _command(module: str, arguments: list[str], http: str, emit: EventSink) -> C
         "PYTHONPYCACHEPREFIX": str(cache_root() / "bytecode"),
     }
     # Even without its pages it serves HTTP, on all addresses and a well-known port if it may.
-    quiet = ("--no-dashboard", "--dashboard-address", f"{_bracketed(http)}:0")
+    # (It cannot read an IPv6 address here.)
+    quiet = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
     command = (str(python), "-m", f"distributed.cli.{module}", *quiet, *arguments)
     return Command(command, {**kept, **ours})
 

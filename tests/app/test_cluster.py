@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgekit.app.cluster import scheduler_address, worker_command
+from edgekit.app.cluster import scheduler_address, scheduler_command, worker_command
 from edgekit.core.errors import EngineError, UsageError
 from edgekit.engines.tvm import tune_kernel
 from edgekit.engines.tvm.tune_compilers import ClusterError, Compilers
@@ -54,6 +54,36 @@ def test_worker_for_a_scheduler_that_is_not_there_is_refused(scheme):
         with pytest.raises(EngineError, match=f"answers at tcp://127.0.0.1:{port}") as caught:
             worker_command(f"{scheme}127.0.0.1:{port}", 1)
     assert "edgekit cluster scheduler" in caught.value.hint
+
+
+def test_scheduler_where_nobody_can_listen_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        # The second is an address for documents, which no machine has (RFC 5737).
+        for host, words in (("127.0.0.1", "already in use"), ("192.0.2.1", "Cannot assign")):
+            with pytest.raises(UsageError, match=f"port {port} of {host}.*{words}") as caught:
+                scheduler_command(host, port)
+            assert "--port" in caught.value.hint
+
+
+def test_addresses_of_ipv6_are_in_brackets_and_none_is_for_pages(monkeypatch):
+    toolbox = SimpleNamespace(python="python")
+    monkeypatch.setattr("edgekit.toolbox.environments.environment", lambda *_, **__: toolbox)
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        for command in (
+            worker_command(f"[::1]:{port}", 1),
+            scheduler_command("::1", 0),
+            scheduler_command("[::1]", 0),
+        ):
+            said = command.arguments
+            assert said[said.index("--host") + 1] == "[::1]"
+            # Dask takes no IPv6 there.
+            assert said[said.index("--dashboard-address") + 1] == "127.0.0.1:0"
 
 
 class KilledWorker(Exception):  # noqa: N818 - distributed calls it so
