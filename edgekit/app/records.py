@@ -92,21 +92,24 @@ def export_to_file(
 
     Raises:
         UnknownNameError: there are records, but none of this target.
-        UsageError: the file is there already, there is nothing to export, or the records cannot
-            be used.
+        UsageError: the file is there already or is none, such as a device; there is nothing to
+            export, or the records cannot be used.
         OSError: the file cannot be written.
     """
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}", hint="make it, or name another one")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file", hint="- writes to standard output")
     if path.exists() and not force:
         raise UsageError(f"{path} is there already", hint="--force replaces it")
     if path.exists() and records_file().exists() and path.samefile(records_file()):
         raise UsageError(f"{path} is the file of your own records", hint="name another one")
-    growing = path.with_name(f".{path.name}.{os.getpid()}")
+    place = path.resolve()  # a link to it stays one
+    growing = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         with growing.open("w", encoding="utf-8") as stream:
             trials = export_records(stream, target, emit=emit)
-        growing.replace(path)
+        growing.replace(place)
     finally:
         growing.unlink(missing_ok=True)
     return trials

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -97,6 +98,18 @@ def test_export_replaces_nothing_unasked_and_leaves_no_half_file(edgekit, tmp_pa
     assert (tmp_path / "kept").read_text() == "mine"
     assert edgekit("export", "kept", "--force")["trials"] == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "state"]
+
+
+def test_export_takes_the_place_of_files_alone(edgekit, tmp_path):
+    fill()
+    os.mkfifo(tmp_path / "pipe")
+    assert "- writes" in edgekit("export", "pipe", "--force", code=2)["error"]["hint"]
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "kept").write_text("mine")
+    (tmp_path / "link").symlink_to("kept")
+    edgekit("export", "link", "--force")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "kept").read_text().startswith('{"format"')
 
 
 @pytest.mark.parametrize(
