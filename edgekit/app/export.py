@@ -37,6 +37,15 @@ _PROGRAMS: Final = {
     PROGRAM: f"./{PROGRAM} -t THREADS -o . INPUT.npy...",
     "tvm-run": "./tvm-run -l LIBRARIES -t THREADS -o . model.so INPUT.npy...",
 }
+_LIBRARIES: Final = {
+    "ncnn-run": "LIBRARY is the board's libncnn.so, or its folder; it must have the C interface.",
+    PROGRAM: "It needs no library.",
+    "tvm-run": (
+        "LIBRARIES is a folder with libtvm_ffi.so and libtvm_runtime.so, which are in the wheels "
+        "of apache-tvm-ffi {apache-tvm-ffi} and apache-tvm {apache-tvm}; for 32-bit ARM there are "
+        "none, and `edgekit export --static` makes a program that needs none."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -290,9 +299,12 @@ def _program(manifest: Mapping[str, Any]) -> list[str]:
         for file in manifest["files"]
         if file["path"] in _PROGRAMS
         for line in (
-            "On a board without Python (a library is where the engine's own is):",
+            "On a board without Python, with inputs in the order below; outputs become out-0.npy,",
+            "out-1.npy...:",
             "",
             f"    {_PROGRAMS[file['path']].format(half=half)}",
+            "",
+            _LIBRARIES[file["path"]].format_map(manifest["made_with"]),
             "",
         )
     ]

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.app.export import ExportOptions, export
+from edgekit.app.export import ExportOptions, _pins, _program, export
 from edgekit.app.models import prepared_model, resolve_recipe
 from edgekit.app.static import symbol_table
 from edgekit.cli.main import run
 from edgekit.core.errors import EngineError, UsageError
 from edgekit.core.events import ignore
+from edgekit.engines import load_engine
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,7 @@ def test_static_export_is_one_program_that_runs_alone(tmp_path, capsys):
     assert {file["path"] for file in manifest["files"]} == {"run-model", "model.json"}
     readme = (output / "README.md").read_text(encoding="utf-8")
     assert "./run-model" in readme
+    assert "\nIt needs no library.\n" in readme
     assert "Args:" not in readme
 
     [spec] = manifest["inputs"]
@@ -155,6 +157,14 @@ def test_export_writes_files_manifest_and_readme(tmp_path, capsys, precision):
     assert sorted(path.name for path in output.parent.iterdir()) == ["out"]
 
 
+def test_what_tvm_run_needs_is_named_with_its_versions():
+    made_with = _pins(load_engine("tvm"))
+    manifest = {"precision": "fp32", "files": [{"path": "tvm-run"}], "made_with": made_with}
+    said = "\n".join(_program(manifest))
+    assert "./tvm-run -l LIBRARIES" in said
+    assert f"apache-tvm {made_with['apache-tvm']};" in said
+
+
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.toolbox
@@ -170,3 +180,4 @@ def test_export_of_ncnn_brings_the_program_for_boards_without_python(tmp_path):
     assert not os.access(output / "model.ncnn.param", os.X_OK)
     readme = (output / "README.md").read_text(encoding="utf-8")
     assert "./ncnn-run -l LIBRARY -p fp16" in readme
+    assert "\nLIBRARY is the board's libncnn.so" in readme
