@@ -72,6 +72,12 @@ def test_parts_show_what_was_tried_and_count_the_rest():
     assert lines[0] == f"{20 - len(table.rows)} tasks more cost less: edgekit records list --tasks"
 
 
+def test_model_without_tasks_costs_nothing_that_is_known():
+    (*lines, _place) = tuning_parts(make_report(stop="exhausted"))
+    assert lines[-1] == "net: it has no function that tuning could make faster"
+    assert tuning_facts(make_report(stop="exhausted"))["model_s"] is None
+
+
 def test_parts_say_how_many_tasks_have_no_record():
     lines = tuning_parts(make_report(CONV, FRESH))
     assert "1 task without a success yet: tune on" in lines

@@ -46,8 +46,8 @@ def tuning_facts(report: "TuneReport") -> Mapping[str, Any]:
         "trials": tuned.trials,
         "failures": tuned.failures,
         "seconds": tuned.seconds,
-        f"model_{unit}": _known(tuned.cost),
-        f"first_{unit}": _known(_first_cost(tuned)),
+        f"model_{unit}": _known(tuned.cost) if tuned.tasks else None,
+        f"first_{unit}": _known(_first_cost(tuned)) if tuned.tasks else None,
         "tasks": [_task_facts(task, unit) for task in tuned.tasks],
     }
 
@@ -58,7 +58,9 @@ def tuning_parts(report: "TuneReport") -> tuple["Table | str", ...]:
     rate = f", {tuned.trials / tuned.seconds:.1f} a second" if tuned.trials else ""
     failed = f", {tuned.failures} failed" if tuned.failures else ""
     lines = [f"{amount(tuned.trials, 'trial')}{failed}{rate}: {_STOPS[tuned.stop]}"]
-    if math.isfinite(tuned.cost):
+    if not tuned.tasks:
+        lines.append(f"{report.model}: it has no function that tuning could make faster")
+    elif math.isfinite(tuned.cost):
         lines.append(
             f"{report.model}: {_whole(tuned.cost, cost)} by the best of each task, "
             f"{_whole(_first_cost(tuned), cost)} by their first trials{_NEXT[cost]}"
