@@ -15,6 +15,7 @@ from edgekit.app.devices import Located, locate, open_device, required_target
 from edgekit.app.kernel_lane import KernelPlan, Place, passing_file
 from edgekit.app.kernels import DeviceBench
 from edgekit.app.models import prepared_model, resolve_recipe
+from edgekit.app.quantise import refuse_int8
 from edgekit.app.records import own_records
 from edgekit.app.runtimes import runtime_of
 from edgekit.app.scopes import scope_of
@@ -109,6 +110,7 @@ def tune(options: TuneOptions, *, emit: EventSink = ignore) -> TuneReport:
         for each in located:
             check_countable(each)
     model = prepared_model(resolve_recipe(options.model), options.size, emit=emit)
+    _refuse_model(model, options.precision, target)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-tune-")))
         worker = stack.enter_context(
@@ -144,6 +146,20 @@ def _refuse_twice(located: Sequence[Located]) -> None:
                 f"{located[first].name} and {located[index].name} are one device",
                 hint="name each board once; virtual boards have names: virtual:a,virtual:b",
             )
+
+
+def _refuse_model(model: Model, precision: Precision, target: Target) -> None:
+    """Refuse, before anything is started, what TVM cannot compile for any board of this kind."""
+    from edgekit.engines import load_engine
+
+    refusal = refuse_int8(model) if precision == "int8" else None
+    refusal = refusal or load_engine(_ENGINE).check(model, precision, target)
+    if refusal is not None:
+        raise _untunable(model, refusal)
+
+
+def _untunable(model: Model, refusal: Unsupported) -> UsageError:
+    return UsageError(f"{model.name} cannot be tuned: {refusal.reason}", hint=refusal.hint)
 
 
 def _bench(
@@ -205,7 +221,7 @@ def _bundle(
     check_target(device.facts, target)
     plan = feasible(candidate, model, target, device.facts)
     if isinstance(plan, Unsupported):
-        raise UsageError(f"{model.name} cannot be tuned: {plan.reason}", hint=plan.hint)
+        raise _untunable(model, plan)
     return Bundle(
         name="tuning",
         engine=_ENGINE,

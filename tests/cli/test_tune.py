@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from odd_onnx import unary
 from tuning_records import SCOPE
 
 from edgekit.app.tune import TuneReport
@@ -76,6 +77,26 @@ def test_model_without_tasks_costs_nothing_that_is_known():
     (*lines, _place) = tuning_parts(make_report(stop="exhausted"))
     assert lines[-1] == "net: it has no function that tuning could make faster"
     assert tuning_facts(make_report(stop="exhausted"))["model_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("operator", "precision", "words"),
+    [
+        ("Det", "fp32", ["odd cannot be tuned: tvm has no operator Det", "onnxruntime"]),
+        ("Relu", "fp16", ["half precision", "use fp32"]),
+        ("Relu", "int8", ["no layer that int8 could make faster"]),
+    ],
+)
+def test_model_that_cannot_be_tuned_is_refused_before_a_board_is_started(
+    operator, precision, words, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("edgekit.app.tune.start_worker", None)
+    monkeypatch.setattr("edgekit.app.tune.open_device", None)
+    model = unary(tmp_path / "odd.onnx", operator, output=(1, 3) if operator == "Det" else None)
+    assert run(["tune", str(model), "-t", "rpi3", "-d", "virtual, virtual:b", "-p", precision]) == 2
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said
 
 
 def test_parts_say_how_many_tasks_have_no_record():

@@ -79,7 +79,7 @@ def tune(model: str, in_json: bool, **asked: Any) -> int:  # noqa: ANN401 - clic
     options = TuneOptions(
         model=model,
         target=asked["target"],
-        devices=tuple(name for name in asked["device"].split(",") if name),
+        devices=tuple(name.strip() for name in asked["device"].split(",") if name.strip()),
         limits=Limits(asked["trials"] or math.inf, asked["time_s"] or math.inf),
         size=parse_size(asked["size"]) if asked["size"] else None,
         precision=asked["precision"],
