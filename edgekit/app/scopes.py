@@ -41,5 +41,10 @@ def _this_cpu() -> str:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    facts = [tuple(word.strip() for word in line.partition(":")[::2]) for line in lines]
+    # ARM's kernel tells numbers of each core; a name, if any, is the same for all of a generation.
+    cores = [value for name, value in facts if name in {"CPU implementer", "CPU part"}]
+    pairs = dict.fromkeys(zip(cores[::2], cores[1::2], strict=False))
+    names = [", ".join(" ".join(pair) for pair in pairs)] if pairs else []
+    names += [value for name, value in facts if name == "model name"]
     return f"{_NATIVE}: {names[0] if names else platform.processor() or platform.machine()}"
