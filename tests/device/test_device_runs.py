@@ -95,7 +95,8 @@ def test_bytecode_of_one_run_serves_the_next_until_the_device_restarts(
     [held] = place.rglob("greeting.*.pyc")
     first = held.stat()
     assert device.run(bundle.identity, runs).versions["greeting"] == "hello"
-    assert held.stat() == first
+    again = held.stat()  # it was read, which some disks note
+    assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
     assert not list((device_root / "runtimes").rglob("*.pyc"))
     # Runs that somebody counts are all alike.
     held.unlink()
