@@ -110,7 +110,7 @@ def _interrupted(error: BaseException) -> str:
     """Say what becomes of what was done, in the words of who was interrupted if it has any."""
     cause = error.__cause__ if isinstance(error, click.Abort) else error
     said = str(cause) if isinstance(cause, KeyboardInterrupt) else ""
-    return said or "interrupted; the next call goes on where this one stopped"
+    return said or "interrupted; what was finished is kept for the next call"
 
 
 def _report_usage(error: click.ClickException, *, in_json: bool) -> int:
@@ -178,7 +178,10 @@ def _report_bug(error: Exception, *, in_json: bool) -> int:
 
 
 def _print_json_error(kind: str, message: str, hint: str | None, code: int) -> None:
+    import contextlib
     import json
 
     fault = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
-    click.echo(json.dumps({"error": fault}))
+    # Where nothing can be written is often what is wrong; it stands on stderr too.
+    with contextlib.suppress(OSError):
+        click.echo(json.dumps({"error": fault}))

@@ -70,7 +70,7 @@ def test_error_in_json_is_the_last_line(capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "interrupted; the next call goes on where this one stopped"),
+        ((), "interrupted; what was finished is kept for the next call"),
         (("given up; the moon is far",), "given up; the moon is far"),
     ],
 )
@@ -108,6 +108,15 @@ def test_reader_that_goes_away_is_no_error():
     )
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_output_that_cannot_be_written_is_said_in_a_line(options):
+    command = f"{sys.executable} -m edgekit targets {options} > /dev/full"
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+    assert "No space left on device" in done.stderr
 
 
 def test_interrupt_in_a_module_that_loads_ends_with_the_exit_code_of_interrupts(tmp_path):
