@@ -6,6 +6,7 @@ an instant. Below stand values over time.
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -49,7 +50,7 @@ def write_trace(
 
     Args:
         record: the run.
-        path: file to write; one that is there is replaced.
+        path: file to write; one that is there is replaced, and what is no file is left alone.
         power: what its rails drew meanwhile, by the device's monotonic clock.
         health: temperatures and clocks meanwhile, by the same.
         layers: of the bundle that the run began with, from a run apart: drawn into each of its
@@ -58,23 +59,35 @@ def write_trace(
     Raises:
         UsageError: the package ``perfetto`` is not installed, or the file cannot be written.
     """
-    growing = path.with_name(f".{path.name}.part")
+    # Where it is a link, what that leads to is replaced.
+    real = Path(os.path.realpath(path))
+    growing = real.with_name(f".{real.name}.part")
     try:
+        _check_place(real)
         with growing.open("wb") as stream:
             trace = TraceFile(stream, record.span_ns[0])
             line = _Line(trace, record)
             _write_frames(trace, line, record, layers)
             _write_counters(trace, line, counters(record, power, health))
             trace.flush()
-        growing.replace(path)
+        growing.replace(real)
     except OSError as error:
-        raise UsageError(
-            f"cannot write the timeline {path}: {error.strerror}",
-            hint="name a file in a folder that can be written to",
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
     finally:
         with suppress(OSError):
             growing.unlink()
+
+
+def _check_place(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise _unwritable(path, "it is no plain file")
+
+
+def _unwritable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"cannot write the timeline {path}: {why}",
+        hint="name a file in a folder that can be written to",
+    )
 
 
 class _Line:

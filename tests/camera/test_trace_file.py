@@ -1,5 +1,6 @@
 """A timeline's file is sound whatever the run was like, or is not written and says why."""
 
+import os
 import sys
 from collections import defaultdict
 
@@ -162,6 +163,22 @@ def test_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UsageError, match="folder"):
         write_trace(make_run(), tmp_path / "folder")
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
+
+
+@needs_perfetto
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe: it is no plain file"):
+        write_trace(make_run(), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("run.pftrace")
+    write_trace(make_run(), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "run.pftrace").stat().st_size
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link", "run.pftrace"}
+    (tmp_path / "round").symlink_to("round")  # leads nowhere: its place is taken
+    write_trace(make_run(), tmp_path / "round")
+    assert (tmp_path / "round").is_file()
 
 
 def test_missing_package_is_named_and_the_former_file_kept(tmp_path, monkeypatch):

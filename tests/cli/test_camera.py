@@ -78,6 +78,12 @@ def test_what_cannot_be_meant_is_one_line_with_a_hint(capsys, asked, words):
     assert [line for line in said if line.startswith("hint: ")]
 
 
+def test_timeline_does_not_take_the_place_of_what_is_no_file(capsys):
+    os.mkfifo("pipe")
+    assert run([*LOCAL, "--source", "drawn", "--trace", "pipe"]) == 2
+    assert "pipe is no plain file" in capsys.readouterr().err
+
+
 def test_unknown_model_is_guessed(capsys):
     assert run([*LOCAL, "yolo5", "--source", "drawn"]) == 2
     assert "did you mean yolov5" in capsys.readouterr().err

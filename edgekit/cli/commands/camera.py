@@ -276,6 +276,8 @@ def _writable(trace: Path | None) -> Path | None:
             f"the timeline cannot be written: there is no folder {trace.absolute().parent}",
             hint="make it first",
         )
+    if trace is not None and trace.exists() and not trace.is_file():
+        raise UsageError(f"the timeline cannot be written: {trace} is no plain file")
     return trace
 
 
