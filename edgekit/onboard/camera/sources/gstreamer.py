@@ -123,28 +123,28 @@ class GStreamerSource(Source):
 
     def _pulled(self, timeout_s: float) -> Optional[Captured]:
         sample = self._gst.gst_app_sink_try_pull_sample(self._sink, int(timeout_s * _NS))
-        arrived_ns = clock_ns()
+        pulled_ns = clock_ns()
         # Also where a frame came: what nobody takes from the bus would pile up.
         fault = self._gst.fault(self._bus)
         if sample:
-            self._last_ns = arrived_ns
-            return self._captured(sample, arrived_ns)
+            self._last_ns = pulled_ns
+            return self._captured(sample, pulled_ns)
         if fault:
             raise SourceLostError("the pipeline failed: %s" % fault)
         if self._gst.gst_app_sink_is_eos(self._sink):
             raise SourceEnded("the pipeline %s is at its end" % self._wanted.name)
-        if arrived_ns - self._last_ns > self._limits_s[1] * _NS:
+        if pulled_ns - self._last_ns > self._limits_s[1] * _NS:
             raise SourceLostError("the pipeline gave no frame for %.3g s" % self._limits_s[1])
         return None
 
-    def _captured(self, sample: int, arrived_ns: int) -> Captured:
+    def _captured(self, sample: int, pulled_ns: int) -> Captured:
         buffer = self._gst.gst_sample_get_buffer(sample)
         self._form = form = self._read_form(self._gst.gst_sample_get_caps(sample))
         mapped = gst.MapInfo()
         if not self._gst.gst_buffer_map(buffer, ctypes.byref(mapped), gst.MAP_READ):
             self._gst.gst_mini_object_unref(sample)
             raise SourceLostError("the pipeline gave a frame that cannot be read")
-        captured_ns = self._captured_ns(sample, buffer, arrived_ns)
+        captured_ns = self._captured_ns(sample, buffer, pulled_ns)
         release = _Release(self._gst, sample, buffer, mapped)
         memory = np.frombuffer((ctypes.c_uint8 * mapped.size).from_address(mapped.data), np.uint8)
         data, stride = memory, 0
@@ -152,19 +152,20 @@ class GStreamerSource(Source):
             data, stride = self._lying(memory, buffer, form)
         return Captured(
             *(data, form.format, form.width, form.height, stride),
-            *(captured_ns, arrived_ns, -1),
+            # To map it, and to put its planes together, takes time too.
+            *(captured_ns, clock_ns(), -1),
             bool(buffer.contents.object.flags & gst.BUFFER_CORRUPTED),
             release,
         )
 
-    def _captured_ns(self, sample: int, buffer: Any, arrived_ns: int) -> int:
+    def _captured_ns(self, sample: int, buffer: Any, pulled_ns: int) -> int:
         pts = buffer.contents.pts
         if not self._clock or pts == gst.NONE:
-            return arrived_ns
+            return pulled_ns
         segment = self._gst.gst_sample_get_segment(sample)
         running = self._gst.gst_segment_to_running_time(segment, gst.FORMAT_TIME, pts)
         if running == gst.NONE:
-            return arrived_ns
+            return pulled_ns
         # The pipeline's clock may be another than ours; how far they are apart is asked each time.
         before_ns = clock_ns()
         theirs: int = self._gst.gst_clock_get_time(self._clock)
@@ -172,7 +173,7 @@ class GStreamerSource(Source):
         same = before_ns <= theirs <= after_ns
         apart = 0 if same else (before_ns + after_ns) // 2 - theirs
         taken: int = running + self._gst.gst_element_get_base_time(self._pipeline) + apart
-        return min(taken, arrived_ns)
+        return min(taken, pulled_ns)
 
     def _read_form(self, caps: int) -> "_Form":
         structure = self._gst.gst_caps_get_structure(caps, 0)
