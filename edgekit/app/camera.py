@@ -20,7 +20,6 @@ from edgekit.app.options import DeployOptions
 from edgekit.catalog.recipes import load_recipe
 from edgekit.catalog.settings import settings
 from edgekit.core.camera import PipelineSpec, PreviewSpec
-from edgekit.core.camera_grammar import without_password
 from edgekit.core.errors import (
     CatalogError,
     ConnectionLostError,
@@ -31,6 +30,7 @@ from edgekit.core.errors import (
     UsageError,
 )
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
+from edgekit.onboard.camera.passwords import without_passwords
 
 if TYPE_CHECKING:
     from edgekit.core.layers import LayerProfile
@@ -202,7 +202,7 @@ def _ran(
     folder = settings().runs_dir / new_run_id(subject.model, subject.target)
     folder.mkdir(parents=True, exist_ok=True)
     asked = {**where.as_json(), "camera": _plain(options), "pipeline": plan.inputs.spec.as_json()}
-    text = without_password(json.dumps(asked, indent=1))
+    text = without_passwords(json.dumps(asked, indent=1))
     (folder / "asked.json").write_text(text + "\n", encoding="utf-8")
     # Before the pipeline: beside it their times would be another's.
     layers = _layers(plan, options, progress.emit)
@@ -294,7 +294,7 @@ def _in_words(
 
 
 def _title(subject: CameraSubject, spec: PipelineSpec) -> str:
-    source = without_password(spec.source.name or spec.source.kind)
+    source = without_passwords(spec.source.name or spec.source.kind)
     return f"{source} through {subject.model} on {subject.labels[0]}"
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.app.camera_inputs import Inputs
 from edgekit.app.camera_progress import Seen
 from edgekit.app.camera_subject import CameraSubject
-from edgekit.core.camera import CameraFigures, PipelineSpec, SourceSpec
-from edgekit.core.camera_grammar import without_password
+from edgekit.core.camera import CameraFigures, PipelineSpec
 from edgekit.core.layers import LayerProfile
 from edgekit.core.power import PowerRecord
+from edgekit.onboard.camera.passwords import without_passwords
 
 if TYPE_CHECKING:
     from edgekit.camera.record import CameraRecord
@@ -126,7 +126,7 @@ def outcome_of(
         model=subject.model,
         bundles=tuple(zip(subject.bundles, subject.labels, strict=True)),
         emulated=emulated,
-        spec=replace(inputs.spec, source=_shown(inputs.spec.source)),
+        spec=_shown(inputs.spec),
         source=told["source"],
         decoded=asdict(record.decoded) if record.decoded else None,
         figures=found.untimed() if emulated else found,
@@ -147,8 +147,11 @@ def outcome_of(
     return outcome
 
 
-def _shown(source: SourceSpec) -> SourceSpec:
-    return replace(source, name=without_password(source.name))
+def _shown(spec: PipelineSpec) -> PipelineSpec:
+    source = replace(spec.source, name=without_passwords(spec.source.name))
+    return replace(
+        spec, source=source, sink=replace(spec.sink, path=without_passwords(spec.sink.path))
+    )
 
 
 def _drawn(record: "CameraRecord", result: "RunResult", timeline: Timeline) -> Path:

@@ -32,7 +32,6 @@ _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 _FOURCC: Final = re.compile(r"[\x21-\x7e]{3}[\x20-\x7e]")
 _CORES: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _MOST_DEPTH: Final = 1000
-_PASSWORD: Final = re.compile(r"(://[^\s/@:\"]*):[^\s/@\"]*@")
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
@@ -77,11 +76,6 @@ def _named(value: str, text: str, form: str) -> str:
     if not value:
         raise UsageError(f"{text!r} is no source: {form} names nothing", hint=_SOURCES)
     return value
-
-
-def without_password(text: str) -> str:
-    """Return a text with the passwords of addresses in it left out."""
-    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def parse_frame_size(text: str) -> tuple[int, int]:

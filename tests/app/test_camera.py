@@ -184,6 +184,18 @@ def test_password_of_a_stream_is_shown_and_kept_nowhere(activated, tmp_path):
     assert "secret" not in f"{asked.read_text()} {events} {caught.value.message}"
 
 
+def test_password_of_a_launch_string_is_in_nothing_that_a_run_leaves(activated, tmp_path):
+    activated()
+    launch = "gst:appsrc ! nosuchsink location=rtsp://user:secret@127.0.0.1:9/none"
+    asked = CameraOptions(source=DRAWN, frames=20, queue=BLOCK, sink=SinkSpec("video", launch))
+    outcome = camera.profile(LOCAL, asked)
+    assert outcome.broken  # there is no such element, or no GStreamer
+    left = [path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert sum(b"user:***@127.0.0.1" in each for each in left) >= 3
+    assert not any(b"secret" in each for each in left)
+    assert "secret" not in str(outcome)
+
+
 def test_engine_that_fails_to_load_stays_the_runners_fault(activated):
     activated(
         session=SESSION.replace(

@@ -138,17 +138,3 @@ def test_decoding_is_reduced_or_whole():
     with pytest.raises(UsageError, match="did you mean reduced") as caught:
         grammar.parse_decode("reduce")
     assert "whole: as the camera has it" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("rtsp://user:word@cam/1", "rtsp://user:***@cam/1"),
-        ("rtsp://user@cam/1", "rtsp://user@cam/1"),
-        ("rtsp://cam:8554/a@b", "rtsp://cam:8554/a@b"),
-        ('{"name": "rtspsrc location=rtsp://u:w@cam ! decodebin"}',
-         '{"name": "rtspsrc location=rtsp://u:***@cam ! decodebin"}'),
-    ],
-)  # fmt: skip
-def test_passwords_are_left_out_of_what_is_shown(text, shown):
-    assert grammar.without_password(text) == shown

@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any, Deque, List, Optional, Sequence
 
+from edgekit.onboard.camera.passwords import without_passwords
 from edgekit.onboard.faults import RunFailedError
 
 _PROGRAM = "gst-launch-1.0"
@@ -35,13 +36,14 @@ def read_launch(text: str) -> List[str]:
     Raises:
         RunFailedError: it does not begin so.
     """
+    shown = without_passwords(text)
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise RunFailedError("cannot read the launch string %r: %s" % (text, error)) from error
+        raise RunFailedError("cannot read the launch string %r: %s" % (shown, error)) from error
     if words[:2] != ["appsrc", "!"] or not words[2:]:
         raise RunFailedError(
-            "the launch string %r does not begin with 'appsrc ! ', where frames come in" % text
+            "the launch string %r does not begin with 'appsrc ! ', where frames come in" % shown
         )
     return [*_FEED, *words[1:]]
 
@@ -92,7 +94,7 @@ class Launched:
     def _listen(self, stream: Any) -> None:
         with stream:
             for line in stream:
-                text = line.decode("utf-8", "replace").strip()
+                text = without_passwords(line.decode("utf-8", "replace").strip())
                 if text:
                     self._said.append(text)
                 if text.startswith(_FATAL):

@@ -3,6 +3,7 @@
 from typing import Any, Dict, Mapping
 
 from edgekit.onboard.camera.frames import Frame
+from edgekit.onboard.camera.passwords import without_passwords
 from edgekit.onboard.faults import RunFailedError
 
 
@@ -20,7 +21,8 @@ class Sink:
     pictures = True
 
     def __init__(self, path: str) -> None:
-        self.facts: Dict[str, Any] = {"kind": self.kind, "path": path, "frames": 0, "bytes": 0}
+        shown = without_passwords(path)
+        self.facts: Dict[str, Any] = {"kind": self.kind, "path": shown, "frames": 0, "bytes": 0}
 
     def open(self, facts: Mapping[str, Any]) -> None:
         """Make ready for frames.

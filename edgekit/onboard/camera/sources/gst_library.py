@@ -10,6 +10,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any, Optional, Tuple
 
+from edgekit.onboard.camera.passwords import without_passwords
 from edgekit.onboard.faults import RunFailedError
 
 STATE_NULL, STATE_PAUSED, STATE_PLAYING = 1, 3, 4
@@ -186,7 +187,7 @@ class Library:
         return (None, words) if words or not pipeline else (pipeline, "")
 
     def fault(self, bus: int) -> str:
-        """The next error on a bus, in words; empty where there is none."""
+        """The next error on a bus, in words without passwords; empty where there is none."""
         message = self.gst_bus_pop_filtered(bus, MESSAGE_ERROR)
         if not message:
             return ""
@@ -198,7 +199,7 @@ class Library:
             words = "%s (%s)" % (words, lines.strip().splitlines()[-1])
             self.g_free(detail)
         self.gst_mini_object_unref(message)
-        return words
+        return without_passwords(words)
 
     def _words(self, error: Any) -> str:
         if not error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.onboard.arrays import Array
 from edgekit.onboard.camera.frames import Captured, Source, SourceEnded, SourceLostError
+from edgekit.onboard.camera.passwords import without_passwords
 from edgekit.onboard.camera.sources import gst_library as gst
 from edgekit.onboard.camera.sources.files import Pool, read_wanted
 from edgekit.onboard.faults import RunFailedError
@@ -44,6 +45,7 @@ class GStreamerSource(Source):
     ) -> None:
         super().__init__()
         self._wanted = read_wanted(table)
+        self._shown = without_passwords(self._wanted.name)
         self._limits_s = (open_s, silent_s)
         self._pool = Pool()
         self._pipeline: Optional[int] = None
@@ -56,7 +58,7 @@ class GStreamerSource(Source):
         launch, name = with_sink(self._wanted)
         pipeline, wrong = self._gst.parsed(launch)
         if pipeline is None:
-            raise RunFailedError("the pipeline %s: %s" % (self._wanted.name, wrong))
+            raise RunFailedError("the pipeline %s: %s" % (self._shown, wrong))
         self._pipeline = pipeline
         self._bus = self._gst.gst_element_get_bus(pipeline)
         self._sink = self._gst.gst_bin_get_by_name(pipeline, name.encode())
@@ -70,7 +72,7 @@ class GStreamerSource(Source):
 
     def _begin(self, pipeline: int) -> None:
         if not self._sink:
-            raise RunFailedError("the pipeline %s has no appsink" % self._wanted.name)
+            raise RunFailedError("the pipeline %s has no appsink" % self._shown)
         # Only a live one has nothing to show before it plays.
         live = self._set_state(pipeline, gst.STATE_PAUSED) == gst.NO_PREROLL
         self._set_state(pipeline, gst.STATE_PLAYING)
@@ -86,7 +88,7 @@ class GStreamerSource(Source):
             raise self._unopened("no frame within %.3g s" % self._limits_s[0])
         self.facts = {
             "kind": "gstreamer",
-            "name": self._wanted.name,
+            "name": self._shown,
             "driver": self._gst.version(),
             "card": "",
             "format": self._first.format,
@@ -107,7 +109,7 @@ class GStreamerSource(Source):
         return reached
 
     def _unopened(self, why: str) -> Exception:
-        words = "the pipeline %s: %s" % (self._wanted.name, why)
+        words = "the pipeline %s: %s" % (self._shown, why)
         if self._was_open:
             return SourceLostError(words)
         if "not-negotiated" in words:
@@ -117,7 +119,7 @@ class GStreamerSource(Source):
     def read(self, timeout_s: float) -> Optional[Captured]:
         """Return the next frame: see :class:`Source`."""
         if self._pipeline is None:
-            raise SourceLostError("the pipeline %s is not open" % self._wanted.name)
+            raise SourceLostError("the pipeline %s is not open" % self._shown)
         first, self._first = self._first, None
         return first or self._pulled(timeout_s)
 
@@ -132,7 +134,7 @@ class GStreamerSource(Source):
         if fault:
             raise SourceLostError("the pipeline failed: %s" % fault)
         if self._gst.gst_app_sink_is_eos(self._sink):
-            raise SourceEnded("the pipeline %s is at its end" % self._wanted.name)
+            raise SourceEnded("the pipeline %s is at its end" % self._shown)
         if pulled_ns - self._last_ns > self._limits_s[1] * _NS:
             raise SourceLostError("the pipeline gave no frame for %.3g s" % self._limits_s[1])
         return None

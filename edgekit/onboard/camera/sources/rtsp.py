@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-import re
 from typing import Any, Iterator, Mapping, Optional
 
 from edgekit.onboard.camera.frames import Captured, Source, SourceLostError
+from edgekit.onboard.camera.passwords import without_passwords
 from edgekit.onboard.camera.sources.files import Pool, check_wanted, opencv, read_wanted
 from edgekit.onboard.camera.sources.video import FORMAT, told_fps
 from edgekit.onboard.faults import RunFailedError
@@ -35,7 +35,7 @@ class RtspSource(Source):
         self._pool = Pool()
         self._stream: Any = None
         self._was_open = False
-        self._shown = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", self._wanted.name)
+        self._shown = without_passwords(self._wanted.name)
 
     def open(self) -> None:
         """Begin to capture: see :class:`Source`."""
