@@ -63,7 +63,9 @@ def figures(record: CameraRecord, asked: PipelineSpec | None = None) -> CameraFi
         lost_unseen=source_words.lost_unseen(record),
     )
     seen = Seen(record, window, limits, asked, found)
-    seen = replace(seen, figures=replace(found, bottleneck=bottleneck(seen)))
+    there_fps = None if found.delivered_fps is None else seen.fps
+    found = replace(found, bottleneck=bottleneck(seen), there_fps=there_fps)
+    seen = replace(seen, figures=found)
     return replace(seen.figures, limit=limit(seen), advice=advice(seen))
 
 

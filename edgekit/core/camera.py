@@ -191,6 +191,7 @@ class CameraFigures:
         captured, delivered, lost: frames; lost ones were taken by the camera and seen by nobody.
         dropped: by stage and cause; captured = delivered + all of these, exactly.
         captured_fps, delivered_fps: a second.
+        there_fps: delivered ones, a second for which the source was there.
         latency: from the capture's stamp to the end of the sink; ``None`` where none was delivered.
         closure: sum of all stages and waits over that latency, both means: 1 if nothing is missing.
         away_s: how long the source was gone.
@@ -230,6 +231,7 @@ class CameraFigures:
     warmup_frames: int = 0
     timed_frames: int = 0
     timed: bool = True
+    there_fps: float | None = None
     lost_unseen: str = ""
 
     def untimed(self) -> "CameraFigures":
@@ -241,7 +243,7 @@ class CameraFigures:
         nothing = dict.fromkeys(("captured_fps", "delivered_fps", "latency", "closure"))
         return replace(
             self, **nothing, stages=stages, bottleneck="", limit="", advice=(), what_if=(),
-            source_fps=None, cpu_cores=None, timed=False,
+            there_fps=None, source_fps=None, cpu_cores=None, timed=False,
         )  # fmt: skip
 
     def as_json(self) -> Mapping[str, Any]:

@@ -42,13 +42,19 @@ def stage_table(figures: CameraFigures) -> Table:
 
 def what_if_table(figures: CameraFigures) -> Table:
     """What the line could reach at most without the time of each stage that holds it up."""
-    now = _number(figures.delivered_fps, 1)
+    now = _number(_reached_fps(figures), 1)
     rows = tuple((each.stage, _number(each.fps, 1), now) for each in _worth_it(figures))
-    return Table(_WHAT_IF, rows, title="what if")
+    title = "what if, while the source is there" if figures.away_s else "what if"
+    return Table(_WHAT_IF, rows, title=title)
+
+
+def _reached_fps(figures: CameraFigures) -> float | None:
+    """Return what the bounds are to be held against: they are of a source that is there."""
+    return figures.delivered_fps if figures.there_fps is None else figures.there_fps
 
 
 def _worth_it(figures: CameraFigures) -> Iterator[WhatIf]:
-    reached = figures.delivered_fps or 0.0
+    reached = _reached_fps(figures) or 0.0
     return (each for each in figures.what_if if (each.fps or 0.0) > reached * _GAIN)
 
 

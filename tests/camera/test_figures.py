@@ -303,6 +303,8 @@ def test_source_that_was_away_is_told():
     found = figures(run(frames=200, away=((1000, 2500), (4000, 4200))))
     assert found.away_s == pytest.approx(1.7)
     assert found.source_fps == pytest.approx(30.03, rel=0.001)
+    assert found.there_fps == pytest.approx(30.03, rel=0.02)
+    assert found.delivered_fps < 0.9 * found.there_fps
 
 
 @pytest.mark.parametrize(
@@ -366,7 +368,7 @@ def test_json_holds_the_promised_names():
         "seconds", "captured", "delivered", "lost", "dropped", "captured_fps", "delivered_fps",
         "latency", "closure", "away_s", "stages", "bottleneck", "limit", "advice", "what_if",
         "source_fps", "cpu_cores", "cores", "warmup_s", "warmup_frames", "timed_frames", "timed",
-        "lost_unseen",
+        "there_fps", "lost_unseen",
     }  # fmt: skip
     assert set(told["stages"][3]) >= {
         "name", "frames", "rate_fps", "time", "wait", "blocked", "depth_mean", "depth_most",

@@ -99,6 +99,15 @@ def test_bounds_stand_beside_what_was_reached_where_they_are_worth_it():
     assert "what if: no stage alone" in "\n".join(figure_lines(idle))
 
 
+def test_bounds_are_held_against_the_rate_while_the_source_was_there():
+    away = replace(FIGURES, away_s=5.0, there_fps=29.9)
+    assert what_if_table(away).rows == ()
+    gains = replace(away, what_if=(WhatIf("camera", 50.0), WhatIf("sink", 30.0)))
+    table = what_if_table(gains)
+    assert table.rows == (("camera", "50.0", "29.9"),)
+    assert table.title == "what if, while the source is there"
+
+
 @pytest.mark.parametrize("word", ["fps", " ms", "busy", "CPU", "%"])
 def test_emulated_run_shows_frames_drops_and_depths_and_no_speed(word):
     found = FIGURES.untimed()
