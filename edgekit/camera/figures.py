@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.camera import source_words
 from edgekit.camera.frame_rows import Column
+from edgekit.camera.numbers import lost_unseen
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.seen import Seen
 from edgekit.camera.what_if import CAMERA, limits_of
@@ -60,7 +60,7 @@ def figures(record: CameraRecord, asked: PipelineSpec | None = None) -> CameraFi
         warmup_s=window.warmup_s,
         warmup_frames=record.frames - int(window.chosen.sum()),
         timed_frames=int(window.chosen.sum()),
-        lost_unseen=source_words.lost_unseen(record),
+        lost_unseen=lost_unseen(record),
     )
     seen = Seen(record, window, limits, asked, found)
     there_fps = None if found.delivered_fps is None else seen.fps

@@ -6,11 +6,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.camera.numbers import ahead, are_counted
+from edgekit.camera.numbers import are_counted
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.record_values import SourceFacts
 from edgekit.camera.window import NS, Window
 from edgekit.core.camera import PipelineSpec, SourceKind
+from edgekit.onboard.camera.numbering import ahead
 
 _LIVE: Final[tuple[SourceKind, ...]] = ("v4l2", "rtsp", "gstreamer")
 _DRAWN: Final[SourceKind] = "drawn"

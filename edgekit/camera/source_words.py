@@ -6,12 +6,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from edgekit.camera.numbers import ahead
 from edgekit.camera.record import CameraRecord
 from edgekit.camera.record_values import Lost
 from edgekit.camera.seen import Advice, Seen, at_most, ms, share_gained
 from edgekit.camera.what_if import CAMERA
 from edgekit.camera.window import NS
+from edgekit.onboard.camera.numbering import ahead
 
 _NS_PER_MS: Final = 1e6
 _FILLS: Final = 0.9  # of the time from frame to frame that exposure takes, where it sets it
@@ -19,9 +19,6 @@ _AS_ASKED: Final = 0.95  # of the rate that was asked for: a camera's 30 are oft
 _MOSTLY: Final = 0.5
 # As edgekit.onboard.camera.v4l2_offers writes it: "YUYV 640x480 30, 15 fps".
 _OFFER: Final = re.compile(r"(?P<format>\S{4}) (?P<size>\d+x\d+) (?P<rates>[\d., ]+) fps")
-_UNNUMBERED: Final = frozenset({"rtsp", "gstreamer"})  # a file's frames wait, and none is lost
-_CAMERA: Final = "v4l2"
-_TELLING: Final = 10  # of so many frames some have other numbers, where frames are numbered
 _UNDECODED: Final = frozenset({"RGB3"})  # its buffer is the picture, which is held to the end
 
 
@@ -90,16 +87,6 @@ def lost_frames(seen: Seen) -> Advice | None:
             "leave a core to the thread that reads"
         )
     return Advice(share, f"{said}: no buffer was free: {change}")
-
-
-def lost_unseen(record: CameraRecord) -> str:
-    """Say why frames that were lost before the line cannot be counted; empty where they are."""
-    source, sequence = record.source, record.sequence
-    if source.kind in _UNNUMBERED and (sequence < 0).all():
-        return f"{source.kind} gives no sequence numbers"
-    if source.kind == _CAMERA and record.frames >= _TELLING and not np.diff(sequence).any():
-        return "the driver gives all frames one number"
-    return ""
 
 
 def away(seen: Seen) -> Advice | None:

@@ -1,7 +1,18 @@
 """What a driver's own numbers of its frames tell of those that no program saw."""
 
+from typing import TypeVar
+
+from edgekit.onboard.arrays import Array
+
+_Number = TypeVar("_Number", int, Array)
+
 _NUMBERS = 1 << 32  # v4l2_buffer.sequence is a __u32; Source: linux/videodev2.h
 _BEHIND = _NUMBERS // 2  # what is so far ahead is behind
+
+
+def ahead(before: _Number, after: _Number) -> _Number:
+    """Return by how much numbers are ahead of those before them; below 0: they began anew."""
+    return (after - before + _BEHIND) % _NUMBERS - _BEHIND
 
 
 class Numbering:
@@ -24,8 +35,8 @@ class Numbering:
                 which nothing is known to be lost.
         """
         last, self._last = self._last, number
-        step = (number - last) % _NUMBERS
-        if min(number, last) < 0 or step >= _BEHIND:
+        step = ahead(last, number)
+        if min(number, last) < 0 or step < 0:
             self._spare = 0
             return 0
         if not step:
