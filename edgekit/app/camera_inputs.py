@@ -108,6 +108,11 @@ def _sink(spec: PipelineSpec) -> tuple[PipelineSpec, tuple[str, Path] | None]:
     home = Path(sink.path).expanduser()
     if not home.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {home.absolute().parent}", hint="make it first")
+    if home.exists() and not home.is_file():
+        raise UsageError(
+            f"answers cannot be brought home to {sink.path}: it is no plain file",
+            hint=f"write {sink.kind}:FILE",
+        )
     name = _SINKS[sink.kind] + home.suffix
     return replace(spec, sink=SinkSpec(sink.kind, name)), (name, home)
 

@@ -1,8 +1,9 @@
 """What a pipeline's run comes to: figures, the record, a timeline."""
 
+import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgekit.app.camera_inputs import Inputs
 from edgekit.app.camera_progress import Seen
 from edgekit.app.camera_subject import CameraSubject
 from edgekit.core.camera import CameraFigures, PipelineSpec
+from edgekit.core.errors import UsageError
 from edgekit.core.layers import LayerProfile
 from edgekit.core.power import PowerRecord
 from edgekit.onboard.camera.passwords import without_passwords
@@ -49,8 +51,10 @@ class CameraOutcome:
             ``height``; ``None`` where it is not told.
         figures: without times where the device is emulated.
         folder: on the host, with the record and all that came home.
-        trace: the timeline; ``None``: Perfetto's package is not here.
-        answers: where a sink's file was brought to; ``None``: it writes none here.
+        trace: the timeline; ``None``: Perfetto's package is not here, or it is unwritten.
+        answers: where a sink's file was brought to; ``None``: it writes none here, or likewise.
+        unwritten: what could not be written on the host, and why. The figures are there all the
+            same.
         stopped: whether it was ended before its time.
         broken: why the pipeline itself ended before its time; empty where it did not.
         switches: seconds after the beginning, what ran from then on, and why.
@@ -68,6 +72,7 @@ class CameraOutcome:
     folder: Path
     trace: Path | None
     answers: Path | None
+    unwritten: tuple[str, ...]
     stopped: bool
     broken: str
     switches: tuple[tuple[float, str, str], ...]
@@ -111,7 +116,6 @@ def outcome_of(
 
     Raises:
         RunnerError: the record cannot be read.
-        UsageError: the timeline cannot be written.
     """
     from edgekit.camera.figures import figures
     from edgekit.camera.record import read_record
@@ -121,6 +125,18 @@ def outcome_of(
     record = read_record(folder)
     told = json.loads((folder / "camera.json").read_text(encoding="utf-8"))
     found = figures(record, inputs.spec)
+    unwritten: list[str] = []
+
+    def made(make: Callable[[], Path | None]) -> Path | None:
+        # A run takes longer than to write what is left of it somewhere else.
+        try:
+            return make()
+        except UsageError as error:
+            unwritten.append(error.message)
+            return None
+
+    trace = made(lambda: _drawn(record, result, timeline)) if can_trace() else None
+    answers = made(lambda: _brought_home(folder, inputs))
     outcome = CameraOutcome(
         device=subject.name,
         model=subject.model,
@@ -131,8 +147,9 @@ def outcome_of(
         decoded=asdict(record.decoded) if record.decoded else None,
         figures=found.untimed() if emulated else found,
         folder=folder,
-        trace=_drawn(record, result, timeline) if can_trace() else None,
-        answers=_brought_home(folder, inputs),
+        trace=trace,
+        answers=answers,
+        unwritten=tuple(unwritten),
         stopped=result.cancelled,
         broken=str(told.get("broken") or ""),
         switches=tuple(
@@ -168,5 +185,31 @@ def _brought_home(folder: Path, inputs: Inputs) -> Path | None:
     if inputs.kept is None or not (folder / inputs.kept[0]).exists():
         return None
     name, home = inputs.kept
-    shutil.move(folder / name, home)
+    try:
+        _move(folder / name, home)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {home}: {error.strerror or error}; what it was to hold is in "
+            f"{folder / name}"
+        ) from error
     return home
+
+
+def _move(path: Path, home: Path) -> None:
+    """Move a file, also to another disk: there, too, a name is only ever that of a whole one."""
+    try:
+        path.replace(home)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_whole(path, home)
+        path.unlink()
+
+
+def _copy_whole(path: Path, home: Path) -> None:
+    growing = home.with_name(f".{home.name}.part")
+    try:
+        shutil.copyfile(path, growing)
+        growing.replace(home)
+    finally:
+        growing.unlink(missing_ok=True)

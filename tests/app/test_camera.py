@@ -1,7 +1,10 @@
 """Pipelines on this machine, through the real agent and the real runner, from drawn frames."""
 
+import errno
 import json
 import os
+import re
+import shutil
 import signal
 import threading
 from contextlib import contextmanager
@@ -14,11 +17,12 @@ from processes import assert_nothing_runs_below
 
 from edgekit.app import camera
 from edgekit.app.camera_options import CameraOptions
+from edgekit.app.camera_outcome import can_trace
 from edgekit.app.camera_progress import STEP, board_watts
 from edgekit.app.options import DeployOptions
 from edgekit.core.camera import PipelineSpec, QueueSpec, SinkSpec, SourceSpec
 from edgekit.core.errors import ConnectionLostError, DeviceError, RunnerError, UsageError
-from edgekit.core.events import Note, StepFinished, StepProgress
+from edgekit.core.events import Note, StepFinished, StepProgress, StepStarted
 from edgekit.device import LocalAddress, connect
 
 LOCAL = DeployOptions(model="", device="local")
@@ -80,6 +84,62 @@ def test_profile_accounts_for_every_frame_and_keeps_the_record(activated, tmp_pa
     assert json.loads((outcome.folder / "asked.json").read_text())["pipeline"]["frames"] == 200
     outcome_again = PipelineSpec(DRAWN, queue=BLOCK, seconds=0.0, frames=200)
     assert outcome.spec == outcome_again
+
+
+def test_figures_are_told_where_something_else_cannot_be_written(activated, tmp_path):
+    activated()
+    (tmp_path / "file").touch()
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def emit(event):
+        if isinstance(event, StepStarted) and event.step == STEP:
+            home.rmdir()
+
+    asked = CameraOptions(
+        source=DRAWN,
+        frames=20,
+        queue=BLOCK,
+        sink=SinkSpec("lines", "home/answers.jsonl"),
+        trace=tmp_path / "file" / "timeline",
+    )
+    outcome = camera.profile(LOCAL, asked, emit=emit)
+    assert outcome.figures.delivered == 20
+    assert (outcome.trace, outcome.answers) == (None, None)
+    answers = f"cannot write home/answers.jsonl: .*; .* is in {outcome.folder}/answers.jsonl"
+    assert re.search(answers, "\n".join(outcome.unwritten))
+    if can_trace():
+        assert "file/timeline: Not a directory" in outcome.unwritten[0]
+    assert len((outcome.folder / "answers.jsonl").read_text().splitlines()) == 20
+    told = json.loads((outcome.folder / "report.json").read_text())
+    assert told["unwritten"] == list(outcome.unwritten)
+
+
+def test_answers_on_another_disk_are_whole_or_not_there(activated, tmp_path, monkeypatch):
+    activated()
+    replace = Path.replace
+
+    def apart(path, target):
+        if path.name == "answers.jsonl":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", apart)
+    asked = CameraOptions(source=DRAWN, frames=20, queue=BLOCK, sink=SinkSpec("lines", "a.jsonl"))
+    outcome = camera.profile(LOCAL, asked)
+    assert len(Path("a.jsonl").read_text().splitlines()) == 20
+    assert not (outcome.folder / "answers.jsonl").exists()
+
+    def full(_path, growing):
+        Path(growing).write_bytes(b"some of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    Path("a.jsonl").unlink()
+    outcome = camera.profile(LOCAL, asked)
+    assert "No space left" in outcome.unwritten[0]
+    assert not [path for path in tmp_path.iterdir() if "jsonl" in path.name]
+    assert (outcome.folder / "answers.jsonl").exists()
 
 
 def test_stopped_profile_tells_what_was_seen_until_then(activated):

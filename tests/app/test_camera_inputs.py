@@ -122,3 +122,5 @@ def test_sink_that_cannot_come_home_is_refused(tmp_path):
         inputs_of(spec_of("drawn", "", SinkSpec("lines", "none/a.jsonl")), local=False)
     with pytest.raises(UsageError, match="cannot be brought home"):
         inputs_of(spec_of("drawn", "", SinkSpec("images", "pictures")), local=False)
+    with pytest.raises(UsageError, match="no plain file"):
+        inputs_of(spec_of("drawn", "", SinkSpec("lines", ".")), local=False)

@@ -12,6 +12,7 @@ import pytest
 from camera_bundles import camera_bundle, runner_in
 
 from edgekit.app.camera_list import DeviceCameras, SeenCamera
+from edgekit.app.camera_outcome import can_trace
 from edgekit.cli.interrupts import stop_on_interrupt
 from edgekit.cli.main import run
 from edgekit.cli.views.camera import cameras_shown
@@ -129,6 +130,16 @@ def test_batch_that_the_active_model_does_not_take_is_refused_before_it_runs(
 def test_profile_tells_at_what_size_frames_were_decoded(active, capsys, asked, decoded):
     assert run([*LOCAL, "--source", "drawn:1280x720", "--frames", "10", *asked]) == 0
     assert f"YUYV 1280x720{decoded} through tiny" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not can_trace(), reason="the package perfetto is not installed")
+def test_timeline_that_cannot_be_written_takes_no_figures_along(active, capsys):
+    name = "t" * 255  # the file's, but none before it is whole
+    asked = ("--source", "drawn:64x48", "--frames", "20", "--queue", "block", "--trace", name)
+    assert run([*LOCAL, *asked]) == 2
+    said = capsys.readouterr().out
+    assert "20 captured = 20 delivered" in said
+    assert f"not written: cannot write the timeline {Path(name).absolute()}: File name" in said
 
 
 def test_profile_in_json_ends_with_all_that_is_known(active, capsys):

@@ -20,10 +20,12 @@ from edgekit.cli.options import (
 
 if TYPE_CHECKING:
     from edgekit.app.camera_options import CameraOptions
+    from edgekit.app.camera_outcome import CameraOutcome
     from edgekit.app.options import DeployOptions
 
 _Value = TypeVar("_Value")
 _BROKEN: Final = 4
+_UNWRITTEN: Final = 2
 
 
 @click.group()
@@ -142,7 +144,7 @@ def profile(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN
     with make_output(in_json=in_json) as output:
         outcome = run(where, options, stopping=stop_on_interrupt, emit=output.emit)
         output.result(outcome.as_json(), *outcome_shown(outcome))
-    return _BROKEN if outcome.broken else 0
+    return _exit_code(outcome)
 
 
 @camera.command()
@@ -186,7 +188,7 @@ def watch(model: str | None, in_json: bool, **asked: Any) -> int:  # noqa: ANN40
             emit=output.emit,
         )
         output.result(outcome.as_json(), *outcome_shown(outcome))
-    return _BROKEN if outcome.broken else 0
+    return _exit_code(outcome)
 
 
 @camera.command("list")
@@ -203,6 +205,12 @@ def list_(device: str | None, target: str | None, accept_new: bool, in_json: boo
     with make_output(in_json=in_json) as output:
         found = list_cameras(device, target, accept_new=accept_new, emit=output.emit)
         output.result(found.as_json(), *cameras_shown(found))
+
+
+def _exit_code(outcome: "CameraOutcome") -> int:
+    if outcome.broken:
+        return _BROKEN
+    return _UNWRITTEN if outcome.unwritten else 0
 
 
 def _where(model: str | None, asked: dict[str, Any]) -> "DeployOptions":

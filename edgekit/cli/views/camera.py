@@ -31,6 +31,7 @@ def outcome_shown(outcome: "CameraOutcome") -> "Sequence[Table | str]":
         shown.append(f"it ended before its time: {outcome.broken}")
     elif outcome.stopped:
         shown.append("it was stopped before its time; the figures are of what was seen until then")
+    shown += [f"not written: {each}" for each in outcome.unwritten]
     if outcome.answers is not None:
         shown.append(f"answers: {outcome.answers}")
     shown.append(f"record: {outcome.folder}")
