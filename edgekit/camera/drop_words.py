@@ -1,5 +1,6 @@
 """Frames that were dropped for another reason than that a queue was full, in words."""
 
+from edgekit.camera.pace import is_live
 from edgekit.camera.seen import Advice, Seen
 
 
@@ -8,8 +9,8 @@ def corrupt(seen: Seen) -> Advice | None:
     count, share = _dropped(seen, "corrupt")
     if not count:
         return None
-    text = f"{_frames(count)} came corrupt ({share:.1%}): see to the cable, the bus or the stream"
-    return Advice(share, text)
+    see_to = "the cable, the bus or the stream" if is_live(seen.record.source) else "the file"
+    return Advice(share, f"{_frames(count)} came corrupt ({share:.1%}): see to {see_to}")
 
 
 def memory(seen: Seen) -> Advice | None:

@@ -361,6 +361,8 @@ def test_cores_that_nobody_else_has_are_not_told(cpu_ms, wait_ms, cores):
 def test_corrupt_frames_are_told():
     sentence = the_one(said(camera(corrupt=frozenset({5, 9, 11}))), "3 frames came corrupt (1.0%)")
     assert "cable" in sentence
+    of_a_file = camera(source={"kind": "video"}, corrupt=frozenset({5, 9, 11}))
+    assert the_one(said(of_a_file), "3 frames came corrupt").endswith(": see to the file")
     assert_none(said(camera()), "3 frames")
 
 

@@ -151,10 +151,11 @@ def test_number_survives_what_is_done_to_pictures_and_nothing_else_has_one():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"format": "YUYV", "width": 161}, "pairs of pixels"),
-        ({"format": "NV12", "height": 129}, "pairs of pixels"),
+        ({"format": "YUYV", "width": 161}, "161x128 pixels cannot be drawn.* width is an even"),
+        ({"format": "NV12", "height": 129}, "height is an even number"),
+        ({"width": 8194}, "no edge is longer than 8192"),
         ({"format": "H264"}, "cannot be drawn"),
-        ({"width": 8}, "too little room"),
+        ({"width": 8}, "no room for a number"),
     ],
 )
 def test_frames_that_cannot_be_drawn_are_refused(values, words):
@@ -214,11 +215,13 @@ def test_files_come_no_faster_than_asked_for_and_none_is_lost(video):
 def test_image_that_cannot_be_read_is_corrupt_and_the_next_one_is_not(folder):
     (folder / "001.png").write_bytes(b"\x89PNG broken")
     np.save(folder / "003.npy", np.zeros((4, 4), np.float32))
+    for name in ("004-nothing.jpg", "004-nothing.npy"):
+        (folder / name).touch()
     source = make_source({"kind": "folder", "name": str(folder)})
     source.open()
     frames = read_all(source, 10)
-    assert [frame.corrupt for frame in frames] == [number in {1, 3} for number in range(6)]
-    assert [len(frame.data) for frame in frames if frame.corrupt] == [0, 0]
+    assert [frame.corrupt for frame in frames] == [number in {1, 3, 4, 5} for number in range(8)]
+    assert [len(frame.data) for frame in frames if frame.corrupt] == [0] * 4
     sound = [number_of(to_rgb(frame)) for frame in frames if not frame.corrupt]
     assert sound == [0, 2, 4, 5]
     with pytest.raises(SourceEnded):
@@ -266,6 +269,7 @@ def test_damage_within_a_video_does_not_end_it(video):
     [
         ({"kind": "folder", "name": "/nonexistent"}, "no folder of images"),
         ({"kind": "folder", "name": "{empty}"}, "has no images"),
+        ({"kind": "folder", "name": "{note}"}, "notes.txt cannot be read as an image"),
         ({"kind": "folder", "width": 100}, "160x128 pixels, not 100xany"),
         ({"kind": "folder", "format": "NV12"}, "gives frames of RGB3"),
         ({"kind": "video", "name": "/nonexistent"}, "there is no video"),

@@ -23,6 +23,7 @@ _BUFFERS = 4  # frames that the camera keeps for a reader who is late
 _COLUMNS, _ROWS = 8, 4  # of blocks: 24 bits of the number, then 8 that check them
 _BITS = 24
 _LARGEST_BLOCK, _LEAST_BLOCK = 16, 2  # pixels
+_MOST_EDGE = 8192  # larger ones take the memory of a whole board
 _MIDDLE = 127.5  # between black and white
 _PLANAR = ("NV12", "NV21", "YU12")
 _PAIRED = (*_PLANAR, "YUYV", "UYVY")
@@ -127,10 +128,11 @@ class _Picture:
             raise RunFailedError(
                 "frames of %s cannot be drawn; those of %s can" % (name, ", ".join(FORMATS))
             )
-        odd = (name in _PAIRED and width % 2) or (name in _PLANAR and height % 2)
-        if odd or not self._block:
-            why = "pairs of pixels" if odd else "too little room for a number"
-            raise RunFailedError("frames of %s with %dx%d: %s" % (name, width, height, why))
+        why = _undrawable(name, width, height)
+        if why:
+            raise RunFailedError(
+                "frames of %s with %dx%d pixels cannot be drawn: %s" % (name, width, height, why)
+            )
         self._cv2: Any = opencv("drawing frames of %s" % name) if name in _JPEG else None
         self._name = "BGR3" if name in _JPEG else name
         self._width, self._height = width, height
@@ -161,6 +163,16 @@ class _Picture:
         if self._name in ("YUYV", "UYVY"):
             return frame.reshape(height, width, 2)[:, :, 0 if self._name == "YUYV" else 1]
         return frame[: height * width].reshape(height, width)
+
+
+def _undrawable(name: str, width: int, height: int) -> str:
+    if name in _PAIRED and width % 2:
+        return "two pixels share their colour, so the width is an even number"
+    if name in _PLANAR and height % 2:
+        return "two lines share their colour, so the height is an even number"
+    if max(width, height) > _MOST_EDGE:
+        return "no edge is longer than %d" % _MOST_EDGE
+    return "" if _block(width, height) else "they have no room for a number"
 
 
 def _block(width: int, height: int) -> int:

@@ -42,6 +42,8 @@ class FolderSource(FileSource):
         self._by = _reader(self._paths)
         self._count = 0
         first = self._picture(self._paths[0])
+        if first.data is None and len(self._paths) == 1:
+            raise RunFailedError("%s cannot be read as an image" % self._paths[0])
         self.facts = {
             "kind": "folder",
             "name": name,
@@ -93,7 +95,7 @@ def _read(path: str, by: str) -> Any:
     """``uint8[H, W, 3]``, or ``None``."""
     try:
         data = {"numpy": _by_numpy, "opencv": _by_opencv, "pillow": _by_pillow}[by](path)
-    except (OSError, ValueError, SyntaxError):  # Pillow's word for a broken PNG
+    except (OSError, ValueError, EOFError, SyntaxError):  # the last: Pillow's for a broken PNG
         return None
     if data is None or data.dtype != np.uint8 or data.shape[2:] != (3,) or not data.size:
         return None
@@ -109,7 +111,10 @@ def _by_opencv(path: str) -> Any:
     import cv2
 
     # Not by imread: it knows no names that are not ASCII on some systems, and says little.
-    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # nothing at all, or more pixels than it takes
+        return None
 
 
 def _by_pillow(path: str) -> Array:
