@@ -202,6 +202,15 @@ def test_stage_that_fails_ends_the_line_with_every_frame_accounted(stage):
     assert ends_of(ledger)["failed"] == 1
 
 
+def test_stage_that_says_why_it_cannot_go_on_is_told_in_its_words_alone():
+    def fail(frames):
+        raise RunFailedError("cannot write to x: No space left on device")
+
+    line, ledger = run(Numbered(100), queue=BLOCK, work={"sink": fail})
+    assert line.broken == "sink failed: cannot write to x: No space left on device"
+    assert ledger.faults == [line.broken]
+
+
 def test_frame_that_one_stage_cannot_take_is_counted_and_the_line_goes_on():
     def refuse(frames):
         if frames[0].number % 10 == 3:

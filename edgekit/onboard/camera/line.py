@@ -25,6 +25,11 @@ _SWITCH_INTERVAL_S = 0.0005
 _thread_id = getattr(threading, "get_native_id", threading.get_ident)
 
 
+def _words(error: Exception) -> str:
+    # What is raised to say something says all of it.
+    return str(error) if isinstance(error, RunFailedError) else in_words(error)
+
+
 def size_bytes(captured: Captured, by: int = 1) -> int:
     """Return what a frame takes: what the source gave, and the same in RGB, reduced by ``by``."""
     raw: int = memoryview(captured.data).nbytes if captured.data is not None else 0
@@ -183,7 +188,7 @@ class Line:
         except SourceEnded:
             pass
         except Exception as error:  # noqa: BLE001 - a thread's border: the line ends with its words
-            self.fail("the source failed: %s" % in_words(error))
+            self.fail("the source failed: %s" % _words(error))
         finally:
             self.capture_cpu_ns = clocks.cpu_ns()
             self.queues[0].end()
@@ -252,7 +257,7 @@ class Line:
                     break
                 self._work_on(index, frames, following)
         except Exception as error:  # noqa: BLE001 - a thread's border: the line ends with its words
-            self.fail("%s failed: %s" % (each.name, in_words(error)))
+            self.fail("%s failed: %s" % (each.name, _words(error)))
         finally:
             if following is not None:
                 following.end()
