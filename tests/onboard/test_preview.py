@@ -80,13 +80,29 @@ def test_shrunk_keeps_a_pixel_of_a_frame_that_is_thinner_than_the_step():
 
 @pytest.mark.parametrize(
     ("wide", "width", "shown"),
-    [(1280, 480, 426), (640, 480, 320), (480, 480, 480), (300, 480, 300)],
+    [(1280, 480, 480), (640, 480, 480), (480, 480, 480), (300, 480, 300)],
 )
-def test_event_is_no_wider_than_asked_and_keeps_the_aspect(wide, width, shown):
+def test_event_is_as_wide_as_asked_and_keeps_the_aspect(wide, width, shown):
     event = Preview(5, width).event(7, _smooth(wide * 9 // 16, wide), [], 11)
     assert (event["width"], event["number"], event["at_ns"]) == (shown, 7, 11)
     assert abs(event["height"] / shown - 9 / 16) < 0.01
     assert _shown(event).shape == (event["height"], shown, 3)
+
+
+@pytest.mark.parametrize(("wide", "width", "shown"), [(1280, 480, 426), (640, 480, 320)])
+def test_event_without_opencv_is_no_wider_than_asked(without_cv2, wide, width, shown):
+    event = Preview(5, width).event(7, _smooth(wide * 9 // 16, wide), [], 11)
+    assert event["width"] == shown
+    assert abs(event["height"] / shown - 9 / 16) < 0.01
+
+
+@pytest.mark.parametrize("by", [1, 2])
+def test_boxes_lie_where_the_frame_has_them_however_high_the_picture_is(by):
+    event = Preview(5, 50).event(0, _frame(7, 100), [[10, 2, 90, 4, 0.5, 1]], 0, by=by)
+    height = event["height"]  # 3 or 4 pixels of 7
+    down = [round(edge * height / (7 * by), 1) for edge in (2, 4)]
+    edges = [round(edge / 2 / by, 1) for edge in (10, 90)]
+    assert event["answers"] == [[edges[0], down[0], edges[1], down[1], 0.5, 1]]
 
 
 def test_event_shows_the_frame_and_its_boxes_where_they_are():
@@ -94,10 +110,10 @@ def test_event_shows_the_frame_and_its_boxes_where_they_are():
     rgb[60:240, 30:330] = (250, 30, 10)  # as BOX says
     event = Preview(5, 480).event(0, rgb, [BOX], 0)
     assert event["format"] == "jpeg"
-    assert event["answers"] == [[10.0, 20.0, 110.0, 80.0, 0.877, 1.0]]
+    assert event["answers"] == [[11.2, 22.5, 123.8, 90.0, 0.877, 1.0]]
     shown = _shown(event)
     assert np.abs(shown[50, 60].astype(int) - (250, 30, 10)).max() < 12
-    assert np.abs(shown[50, 130].astype(int) - 40).max() < 12
+    assert np.abs(shown[50, 140].astype(int) - 40).max() < 12
 
 
 def test_event_without_opencv_is_a_png_within_four_levels_of_the_pixels(without_cv2):
@@ -116,7 +132,7 @@ def test_event_is_a_line_of_json_with_answers_of_any_kind():
 
 
 def test_answers_are_as_many_as_a_line_bears():
-    assert len(scaled([BOX] * 5000, 1.0)) == preview.MOST_ANSWERS
+    assert len(scaled([BOX] * 5000, 1.0, 1.0)) == preview.MOST_ANSWERS
 
 
 @pytest.mark.parametrize("with_cv2", [True, False])
@@ -128,8 +144,8 @@ def test_line_stays_below_what_the_agent_takes(with_cv2, request):
     first, second = (maker.event(n, rgb, [BOX] * 300, n) for n in range(2))
     for event in (first, second):
         assert len(json.dumps(event)) < runner._MAX_LINE_BYTES
-        step = 1900 // event["width"]
-        assert event["answers"][0][2] == pytest.approx(BOX[2] / step, abs=0.06)
+        step = 1900 / event["width"] if with_cv2 else 1900 // event["width"]
+        assert event["answers"][0][2] == pytest.approx(BOX[2] / step, abs=0.2)
     assert first["width"] == second["width"] < 1900
 
 

@@ -1,7 +1,8 @@
 """Pictures of what goes through the pipeline, small and seldom, for whoever watches.
 
-What this costs is time of the stage ``sink``: a picture is scaled by whole steps, and packed as
-JPEG where cv2 is present, else as PNG with what Python has.
+What this costs is time of the stage ``sink``. Where cv2 is present, a picture is scaled to the
+width that is asked for and packed as JPEG; else it is scaled by whole steps and packed as PNG, with
+NumPy and what Python has.
 """
 
 import base64
@@ -15,6 +16,8 @@ import numpy as np
 from edgekit.onboard.arrays import Array
 
 Encoder = Callable[[Array], bytes]
+# Of a frame and a width a picture that is no wider.
+Scaler = Callable[[Array, int], Array]
 
 # The agent takes lines of up to 1 MiB (device_agent/runner.py); the rest is for the other keys.
 MOST_PACKED_BYTES = (1 << 20) - 4096
@@ -39,9 +42,9 @@ class Preview:
         self._period_ns = int(_NS_PER_S / fps) if fps else 0
         self._width = width
         self._due_ns = 0
-        self._step = 1
         # Before the first picture: loading cv2 takes longer than many frames.
         self._format, self._pack = encoder()
+        self._scale = scaler()
 
     def wanted(self, now_ns: int) -> bool:
         """Tell whether a picture is due."""
@@ -79,15 +82,15 @@ class Preview:
 
     def _fitting(self, rgb: Array, answers: Sequence[Any], by: int) -> Tuple[Array, List[Any], str]:
         """Shrink until the line is one that the agent takes; begin there with the next frame."""
-        step = max(self._step, -(-rgb.shape[1] // self._width))
         while True:
-            picture = shrunk(rgb, step)
-            rows = scaled(answers, 1 / (step * by))
+            picture = self._scale(rgb, self._width)
+            factors = [picture.shape[axis] / (rgb.shape[axis] * by) for axis in (1, 0)]
+            rows = scaled(answers, factors[0], factors[1])
             data = base64.b64encode(self._pack(picture)).decode("ascii")
             too_long = len(data) + len(json.dumps(rows)) > MOST_PACKED_BYTES
             if not too_long or max(picture.shape[:2]) == 1:
                 return picture, rows, data
-            step = self._step = step + 1
+            self._width = max(1, picture.shape[1] * 3 // 4)
 
 
 def shrunk(rgb: Array, step: int) -> Array:
@@ -116,7 +119,25 @@ def shrunk(rgb: Array, step: int) -> Array:
     return total.astype(np.uint8)
 
 
-def scaled(answers: Sequence[Any], factor: float) -> List[Any]:
+def scaler() -> Scaler:
+    """Return what makes a frame as wide as is asked for here, where it is wider."""
+    try:
+        import cv2
+    except ImportError:
+        return lambda rgb, width: shrunk(rgb, -(-rgb.shape[1] // width))
+
+    def exactly(rgb: Array, width: int) -> Array:
+        if rgb.shape[1] <= width:
+            return rgb
+        height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
+        # Of four pixels each, as ``shrunk`` has it: to look at all takes five times as long.
+        small: Array = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        return small
+
+    return exactly
+
+
+def scaled(answers: Sequence[Any], across: float, down: float) -> List[Any]:
     """Put boxes into pixels of the picture; answers of other kinds stay as they are.
 
     Edges are rounded to a tenth of a pixel, scores to a thousandth: fewer bytes on the link.
@@ -125,7 +146,8 @@ def scaled(answers: Sequence[Any], factor: float) -> List[Any]:
     for answer in list(answers)[:MOST_ANSWERS]:
         row = [_plain(value) for value in answer]
         if len(row) == _BOX_FIELDS:
-            edges = [round(edge * factor, 1) for edge in row[:_EDGES]]
+            factors = (across, down, across, down)
+            edges = [round(edge * factor, 1) for edge, factor in zip(row[:_EDGES], factors)]
             row = [*edges, round(row[_EDGES], 3), row[_EDGES + 1]]
         rows.append(row)
     return rows
