@@ -17,6 +17,7 @@ from edgekit.core.camera import StageFigures
 
 _BUSY: Final = 0.97  # of the time: there is no more to be had of this stage
 _GIVEN_UP: Final = 0.01  # of the frames: some stage is not as quick as the source
+_SLOW: Final = 0.5  # of the time: a stage that works less gives frames up to bursts and to others
 
 _SENTENCES: Final[tuple[Callable[[Seen], Advice | None], ...]] = (
     source_words.exposure,
@@ -39,13 +40,15 @@ _SENTENCES: Final[tuple[Callable[[Seen], Advice | None], ...]] = (
 def bottleneck(seen: Seen) -> str:
     """Return the stage that limits the rate; ``camera`` where the line takes all that it gives.
 
-    A line falls behind where it holds its source up, or gives frames up that waited; then, and
-    where a stage is never idle, it is the stage that works most of the time.
+    A line falls behind where it holds its source up, or gives frames up that waited for a stage
+    that was at work; then, and where a stage is never idle, it is the stage that works most of the
+    time.
     """
     busiest = _busiest(seen)
     if busiest is None:
         return CAMERA
-    falls_behind = seen.limits.pace.held_share >= HELD or _given_up(seen) >= _GIVEN_UP
+    slow = _given_up(seen) >= _GIVEN_UP and seen.busy(busiest) >= _SLOW
+    falls_behind = seen.limits.pace.held_share >= HELD or slow
     return busiest.name if falls_behind or seen.busy(busiest) >= _BUSY else CAMERA
 
 
@@ -57,9 +60,15 @@ def limit(seen: Seen) -> str:
     works = f"{seen.busy(busiest):.0%} of the time"
     if figures.bottleneck == CAMERA:
         gives = f" {figures.source_fps:.1f} fps" if figures.source_fps else " all it has"
+        given_up = _given_up(seen)
+        but = (
+            f" but for {given_up:.1%} of the frames, which came close together or while something "
+            "else ran"
+        )
         return (
-            f"the {seen.source_name}: it gives{gives}, and the line keeps up; the busiest stage, "
-            f"{busiest.name}, works {works}"
+            f"the {seen.source_name}: it gives{gives}, and the line keeps up"
+            f"{but if given_up >= _GIVEN_UP else ''}; the busiest stage, {busiest.name}, works "
+            f"{works}"
         )
     said = f"{busiest.name}: {line_words.takes(seen, busiest)}; it works {works}"
     full = line_words.full_cores(seen)

@@ -167,6 +167,23 @@ def test_slowest_stage_is_told_with_what_a_quicker_one_would_save():
     assert found.limit == "postprocess: 14.0 ms a frame on one core; it works 100% of the time"
 
 
+def test_frames_that_came_in_a_burst_are_no_stages_doing():
+    table, rows = simulate(frames=300, times_ms=QUICK)
+    at = {name: place for place, name in enumerate(COLUMNS)}
+    burst = rows[100:106]
+    burst[:, at["end"]], burst[:, at["end_stage"]] = ENDS.index("latest"), 0
+    burst[:, at["ended_ns"]] = burst[:, at["decode.queued_ns"]] + 1
+    burst[:, [at["bundle"], at["batch"], *range(at["decode.start_ns"], len(COLUMNS))]] = -1
+    table["counts"] |= {"delivered": 294, "dropped": {"decode": {"latest": 6}}}
+    found = figures(make_record(table, rows))
+    assert found.bottleneck == "camera"
+    assert re.search(
+        r"the line keeps up but for 2\.\d% of the frames, which came close together or while "
+        r"something else ran; the busiest stage, inference, works \d\d% of the time",
+        found.limit,
+    )
+
+
 def test_stage_that_is_idle_at_times_and_yet_gives_frames_up_saves_what_it_costs():
     uneven = {"times_ms": (1.0, 1.0, 3.0, 1.0, 1.0), "jitter": 18.0, "depths": (1,) * 5}
     found = figures(camera(**uneven, period_ms=32.0, frames=600))
