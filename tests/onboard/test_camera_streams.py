@@ -264,6 +264,11 @@ def test_pipeline_that_falls_silent_is_waited_for_and_then_lost(gstreamer):
         ("v4l2src device=/dev/nonexistent", {}, "/dev/nonexistent"),
         ("filesrc location=/nonexistent ! decodebin", {}, "/nonexistent"),
         ("videotestsrc ! fakesink", {}, "could not link"),
+        (
+            "rtspsrc location=rtsp://127.0.0.1:1/x ! rtpjpegdepay ! jpegdec ! videoconvert",
+            {},
+            "Failed to connect",
+        ),
         ("videotestsrc", {"format": "SGBR"}, "SGBR cannot be asked of GStreamer"),
         ("  !", {}, "needs a pipeline"),
     ],
@@ -271,6 +276,19 @@ def test_pipeline_that_falls_silent_is_waited_for_and_then_lost(gstreamer):
 def test_pipeline_that_cannot_be_meant_is_told(gstreamer, launch, values, words):
     with pytest.raises(RunFailedError, match=words):
         gstreamer(launch, **values).open()
+
+
+def test_words_of_an_error_that_come_late_are_waited_for(gstreamer):
+    library = gst_library.Library()
+    launch = "fakesrc num-buffers=5 ! identity sleep-time=200000 error-after=2 ! fakesink"
+    pipeline, _ = library.parsed(launch)
+    bus = library.gst_element_get_bus(pipeline)
+    library.gst_element_set_state(pipeline, gst_library.STATE_PLAYING)
+    words = library.fault(bus, 20_000_000_000)
+    library.gst_element_set_state(pipeline, gst_library.STATE_NULL)
+    for each in (bus, pipeline):
+        library.gst_object_unref(each)
+    assert "Failed after iterations" in words
 
 
 def test_own_appsink_is_used(gstreamer, numbered):

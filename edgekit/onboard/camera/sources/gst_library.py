@@ -106,7 +106,7 @@ _CORE = {
     "gst_element_get_clock": (c_void_p, [c_void_p]),
     "gst_element_get_base_time": (c_uint64, [c_void_p]),
     "gst_clock_get_time": (c_uint64, [c_void_p]),
-    "gst_bus_pop_filtered": (c_void_p, [c_void_p, c_int]),
+    "gst_bus_timed_pop_filtered": (c_void_p, [c_void_p, c_uint64, c_int]),
     "gst_message_parse_error": (None, [c_void_p, POINTER(POINTER(Error)), c_void_p]),
     "gst_object_unref": (None, [c_void_p]),
     "gst_mini_object_unref": (None, [c_void_p]),
@@ -186,9 +186,9 @@ class Library:
             self.gst_object_unref(pipeline)
         return (None, words) if words or not pipeline else (pipeline, "")
 
-    def fault(self, bus: int) -> str:
-        """The next error on a bus, in words without passwords; empty where there is none."""
-        message = self.gst_bus_pop_filtered(bus, MESSAGE_ERROR)
+    def fault(self, bus: int, wait_ns: int = 0) -> str:
+        """The next error on a bus, in words without passwords; empty where none comes in time."""
+        message = self.gst_bus_timed_pop_filtered(bus, wait_ns, MESSAGE_ERROR)
         if not message:
             return ""
         error, detail = POINTER(Error)(), c_void_p()

@@ -30,6 +30,7 @@ _JPEG = "image/jpeg"
 _SINK = "edgekit_sink"
 _OPEN_S = 10.0
 _SILENT_S = 10.0
+_WORDS_S = 1.0  # for an error's words, after it is known that there is one
 _NS = 1000000000
 
 
@@ -105,7 +106,9 @@ class GStreamerSource(Source):
         if reached != gst.FAILURE:
             reached = self._gst.gst_element_get_state(pipeline, None, None, limit_ns)
         if reached == gst.FAILURE:
-            raise self._unopened(self._gst.fault(self._bus) or "it does not start")
+            # Who fails in a thread of its own says why a moment later.
+            why = self._gst.fault(self._bus, int(_WORDS_S * _NS))
+            raise self._unopened(why or "it does not start")
         return reached
 
     def _unopened(self, why: str) -> Exception:
