@@ -59,6 +59,19 @@ def test_hot_switches_by_temperature_alone():
     assert fed(switch, [(500, 65.0)] * 11, 10) == [(20, 1, 0)]
 
 
+def test_frames_that_take_longer_than_a_second_are_late():
+    assert fed(Switch(LATE, 2), [(2500, None), (None, None), (None, None)] * 3) == [(4, 0, 1)]
+    assert fed(Switch(LATE, 2), [(2500, None), (None, None), (90, None)] * 10) == []
+
+
+def test_seconds_without_the_source_are_no_late_ones():
+    switch = Switch(LATE, 2)
+    assert fed(switch, [(150, None)]) == []
+    for second in range(2, 60):
+        assert switch.update(second * S, None, None, there=False) is None
+    assert fed(switch, [(150, None)] * 4, 60) == [(63, 0, 1)]
+
+
 def test_nothing_delivered_or_no_sensor_is_no_judgement():
     assert fed(Switch(LATE, 2), [(None, 95.0)] * 30) == []
     assert fed(Switch(HOT, 2), [(500, None)] * 30) == []

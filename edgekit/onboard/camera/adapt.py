@@ -26,7 +26,11 @@ class Switch:
         self._good_since: Optional[int] = None
 
     def update(
-        self, now_ns: int, latency_ms: Optional[float], temperature_c: Optional[float]
+        self,
+        now_ns: int,
+        latency_ms: Optional[float],
+        temperature_c: Optional[float],
+        there: bool = True,
     ) -> Optional[Tuple[int, int, str]]:
         """Take in what was seen; return from which bundle to which, and why, at a switch.
 
@@ -34,8 +38,11 @@ class Switch:
             now_ns: of CLOCK_MONOTONIC.
             latency_ms: median of the last second; ``None`` where nothing was delivered.
             temperature_c: the hottest; ``None`` where nobody tells.
+            there: whether the source was.
         """
         why = self._why_bad(latency_ms, temperature_c)
+        if there and self._bad_since and not why and self._tells_nothing(latency_ms):
+            return None
         good = not why and self._is_good(latency_ms, temperature_c)
         self._bad_since = (self._bad_since or now_ns) if why else None
         self._good_since = (self._good_since or now_ns) if good else None
@@ -63,6 +70,10 @@ class Switch:
         if hot and temperature_c is not None and temperature_c > hot:
             return "hot: %.1f C, more than %.1f" % (temperature_c, hot)
         return ""
+
+    def _tells_nothing(self, latency_ms: Optional[float]) -> bool:
+        # A frame that takes longer than a second has seconds before it in which none is delivered.
+        return bool(self._plan["late_ms"]) and latency_ms is None
 
     def _is_good(self, latency_ms: Optional[float], temperature_c: Optional[float]) -> bool:
         in_time = not self._plan["late_ms"] or (

@@ -125,7 +125,8 @@ class _Run:
         if self._switch is None:
             return
         now_ns = int(seen["at_ns"])
-        switched = self._switch.update(now_ns, seen["latency_ms"], hottest_c(self._zones))
+        heat_c = hottest_c(self._zones)
+        switched = self._switch.update(now_ns, seen["latency_ms"], heat_c, not seen["away"])
         if switched:
             before, self._variant, why = switched
             self._ledger.switches.append([now_ns, before, self._variant, why])
