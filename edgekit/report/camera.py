@@ -16,6 +16,7 @@ _TIMES = (
     Column("CPU", numeric=True),
     Column("cores", numeric=True),
 )
+_SPEED = 6  # up to there columns are of a stage's speed
 _COUNTS = (
     Column("frames", numeric=True),
     Column("queue mean/most", numeric=True),
@@ -38,6 +39,17 @@ def stage_table(figures: CameraFigures) -> Table:
         for stage in figures.stages
     )
     return Table(columns, rows)
+
+
+def stage_tables(figures: CameraFigures) -> tuple[Table, ...]:
+    """The same in parts that a terminal of 80 columns has room for."""
+    whole = stage_table(figures)
+    if not figures.timed:
+        return (whole,)
+    return tuple(
+        Table((_STAGE, *whole.columns[part]), tuple((row[0], *row[part]) for row in whole.rows))
+        for part in (slice(1, _SPEED), slice(_SPEED, None))
+    )
 
 
 def what_if_table(figures: CameraFigures) -> Table:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from edgekit.core.camera import CameraFigures, Spread, StageFigures, WhatIf
-from edgekit.report.camera import figure_lines, stage_table, what_if_table
+from edgekit.report.camera import figure_lines, stage_table, stage_tables, what_if_table
 
 TIME = Spread(40.0, 43.5, 44.04, 40.1)
 STAGES = (
@@ -46,6 +46,29 @@ def test_row_of_a_stage_has_its_times_rates_queue_and_drops():
         "fps": "30.0", "busy": "-", "CPU": "1%", "cores": "-", "frames": "900",
         "queue mean/most": "-", "dropped": "12 lost",
     }  # fmt: skip
+
+
+def test_tables_of_stages_fit_a_terminal_and_hold_all_columns():
+    slow = replace(STAGES[1], name="postprocess", time=Spread(1519.0, 1730.5, 1925.2, 1600.0))
+    figures = replace(FIGURES, stages=(STAGES[0], slow))
+    speed, rest = stage_tables(figures)
+    for table in (speed, rest):
+        # Drawn, a column takes one more than in plain text; drops may go on in another line.
+        drawn = max(len(line) for line in table.plain().splitlines()) + len(table.columns) + 3
+        assert drawn <= 80
+    assert [each.name for each in speed.columns] == [
+        "stage",
+        "p50/p90/p99 ms",
+        "waits ms",
+        "held up ms",
+        "fps",
+        "busy",
+    ]
+    whole = stage_table(figures)
+    assert (*speed.columns, *rest.columns[1:]) == whole.columns
+    for row, first, second in zip(whole.rows, speed.rows, rest.rows, strict=True):
+        assert row == (*first, *second[1:])
+    assert stage_tables(figures.untimed()) == (stage_table(figures.untimed()),)
 
 
 def test_lines_account_for_frames_time_and_limit():

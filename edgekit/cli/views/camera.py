@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from edgekit.report.camera import figure_lines, stage_table, what_if_table
+from edgekit.report.camera import figure_lines, stage_tables, what_if_table
 from edgekit.report.table import Column, Table
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ _MOST_UNREAD: Final = 10
 
 def outcome_shown(outcome: "CameraOutcome") -> "Sequence[Table | str]":
     """Say where the time went, and where the record is."""
-    shown: list[Table | str] = [_head(outcome), "", stage_table(outcome.figures), ""]
+    shown: list[Table | str] = [_head(outcome), ""]
+    for table in stage_tables(outcome.figures):
+        shown += [table, ""]
     what_if = what_if_table(outcome.figures)
     if what_if.rows:
         shown += [what_if, ""]
