@@ -235,7 +235,9 @@ def test_hundred_frames_come_with_the_drivers_own_stamps(plug_in):
     )
     assert in_order(sequences)
     assert in_order(captured)
-    assert len(set(sequences)) == len(set(captured)) > 1
+    numbers, stamps = len(set(sequences)), len(set(captured))
+    # A stamp from the future is cut to the arrival, and stands whole where it comes again.
+    assert 1 < numbers <= stamps <= numbers + facts.get("stamps_ahead", 0)
     assert all(taken <= there for taken, there in zip(captured, arrived, strict=True))
     assert (set(sizes), set(strides), set(corrupt)) == ({320 * 180 * 2}, {640}, {False})
     assert set(starts) == {"b380b380"}  # the first bar: grey of 75 %, Y 180 and no chroma
