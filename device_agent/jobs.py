@@ -43,7 +43,9 @@ def run(call: "Call") -> "Answer":
         command = _command(call, _python(manifest["runtime"].get("python")))
         job, folder = _make_job_folder(layout)
         table = _job_table(call, manifest, folder)
-        durable.write_file(os.path.join(folder, "job.json"), json.dumps(table, sort_keys=True))
+        # A camera's address in it may hold a password.
+        text = json.dumps(table, sort_keys=True)
+        durable.write_file(os.path.join(folder, "job.json"), text, 0o600)
         runner_file = os.path.join(layout.bundle(identity), RUNNER)
         if not os.path.exists(runner_file):
             raise VerbError("not_found", f"bundle {identity} holds no {RUNNER}")

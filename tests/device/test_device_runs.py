@@ -107,6 +107,14 @@ def test_bytecode_of_one_run_serves_the_next_until_the_device_restarts(
     assert not list(place.iterdir())
 
 
+def test_what_a_run_is_asked_for_is_its_users_alone(device, workshop, device_root):
+    bundle = workshop.bundle()
+    deliver(device, bundle)
+    device.run(bundle.identity, RunRequest("infer", ()))
+    [asked] = device_root.rglob("job.json")  # a camera's password may stand in it
+    assert asked.stat().st_mode & 0o777 == 0o600
+
+
 def test_run_by_what_is_no_launcher_is_refused(device, workshop):
     bundle = workshop.bundle()
     deliver(device, bundle)
