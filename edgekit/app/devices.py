@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 VIRTUAL = "virtual"
+# A machine that is emulated beside other work may not come to answer for long.
+_EMULATED_LOST_AFTER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,14 @@ def open_device(
     """
     from edgekit.device import connect
 
-    address = located.address
+    address, lost_after_s = located.address, None
     if address is None:
         address = _virtual_address(target, located.board, emit)
+        lost_after_s = _EMULATED_LOST_AFTER_S
     step = "connect"
     emit(StepStarted(step, f"Connect to {located.name}"))
     try:
-        device = connect(address, emit=emit, accept_new=accept_new)
+        device = connect(address, emit=emit, accept_new=accept_new, lost_after_s=lost_after_s)
     except BaseException:
         emit(StepFinished(step, "failed", ok=False))
         raise

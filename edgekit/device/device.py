@@ -203,18 +203,25 @@ class Device(Closing):
         return Path(self._folder.name) / str(self._runs)
 
 
-def connect(address: Address, *, emit: EventSink = ignore, accept_new: bool = False) -> Device:
+def connect(
+    address: Address,
+    *,
+    emit: EventSink = ignore,
+    accept_new: bool = False,
+    lost_after_s: float | None = None,
+) -> Device:
     """Reach a device, bring up the agent there, and read the device's facts.
 
     Args:
         address: where it is.
         emit: takes notes, such as of a host key that was accepted.
         accept_new: trust a host key that is unknown so far.
+        lost_after_s: silence after which the link counts as lost; ``None``: as ``Limits`` has it.
 
     Raises:
         DeviceError: it cannot be reached, or the agent cannot run there.
     """
-    transport = _transport(address, emit=emit, accept_new=accept_new)
+    transport = _transport(address, emit=emit, accept_new=accept_new, lost_after_s=lost_after_s)
     try:
         client = AgentClient.start(transport)
         answer = client.request("hello")
@@ -226,14 +233,18 @@ def connect(address: Address, *, emit: EventSink = ignore, accept_new: bool = Fa
         raise
 
 
-def _transport(address: Address, *, emit: EventSink, accept_new: bool) -> Transport:
+def _transport(
+    address: Address, *, emit: EventSink, accept_new: bool, lost_after_s: float | None
+) -> Transport:
     if isinstance(address, LocalAddress):
         from edgekit.device.local import LocalTransport
 
         return LocalTransport(address)
     from edgekit.device.ssh import SshTransport
+    from edgekit.device.ssh_link import Limits
 
-    return SshTransport(address, emit=emit, accept_new=accept_new)
+    limits = None if lost_after_s is None else Limits(lost_after_s=lost_after_s)
+    return SshTransport(address, emit=emit, accept_new=accept_new, limits=limits)
 
 
 def check_target(facts: DeviceFacts, target: Target) -> None:
