@@ -116,6 +116,25 @@ def test_tune_then_build_applies_every_record(tiny, monkeypatch, tmp_path):
     (facts,) = [json.loads(file.source.read_text()) for file in files if file.path == "model.json"]
     assert (facts["tasks"], facts["untuned"]) == (TASKS, 0)
 
+    # From elsewhere: one that TVM cannot read, one that it reads and that does not apply.
+    here = scope_of(target)
+    with open_records(tmp_path / "records" / RECORDS_FILE) as records:
+        for task, spoil in zip(
+            report.tuned.tasks,
+            (lambda trace: "[[],[]]", lambda trace: trace.replace('"main"', '"nowhere"')),
+            strict=False,
+        ):
+            (good,) = records.top(here, task.structural_hash, 1)
+            records.append(replace(good, trace=spoil(good.trace), costs=(1e-12,)))
+    notes = []
+    engine = tuned_engine(TVM, tiny, "fp32", target, emulated=False, emit=ignore)
+    files = build(engine, tiny, "fp32", target, emit=notes.append)
+    (facts,) = [json.loads(file.source.read_text()) for file in files if file.path == "model.json"]
+    assert (facts["tasks"], facts["untuned"]) == (TASKS, 2)
+    assert any("2 tuning records do not apply" in getattr(note, "text", "") for note in notes)
+    onward = tune(TuneOptions(str(tiny.onnx.path), "local", ("local",), Limits(trials=4)))
+    assert onward.tuned.trials == 4
+
 
 @pytest.mark.parametrize("in_the_way", ["records.sqlite", ".records.sqlite.lock"])
 def test_records_that_cannot_be_used_are_told_of_and_cost_no_race(

@@ -48,7 +48,13 @@ def build(job: "BuildJob") -> None:
     records = job.settings.get("records")
     database = None
     if records:
-        database = database_of(tasks_of(module, target), records, job.scratch / "records")
+        tasks = tasks_of(module, target)
+        database, unusable = database_of(tasks, records, job.scratch / "records")
+        if unusable:
+            job.note(
+                f"tvm {job.precision}: {len(unusable)} tuning records do not apply and are left "
+                f"out: {', '.join(unusable[:_WORST])}"
+            )
     compiled = compile_model(module, target, database)
     compile_c = partial(job.compile, job.settings["architecture"], glibc=job.settings["glibc"])
     code = objects(compiled.executable, job.scratch)

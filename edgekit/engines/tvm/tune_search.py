@@ -168,15 +168,14 @@ class Search:
 
     def _recall(self) -> None:
         """Take up earlier trials: the database, the cost model, and what not to try again."""
-        from .build_records import read_traces
+        from .build_records import usable_traces
 
         self.known.update(trial["trace"] for trial in self.earlier)
         sound = [(trial["trace"], trial["costs"]) for trial in self.earlier if trial["costs"]]
         folder = self.shared.scratch / f"earlier-{self.name}"
-        for record in read_traces(folder, self.workload, sound):
+        for record, candidate in usable_traces(folder, self.workload, sound):
             self.shared.database.commit_tuning_record(record)
-            costs = [float(cost) for cost in record.run_secs]
-            self.results.append((record.as_measure_candidate(), costs))
+            self.results.append((candidate, [float(cost) for cost in record.run_secs]))
         self.earlier.clear()
 
     def _learn(self) -> None:
