@@ -12,11 +12,11 @@ from edgekit.app.patience import wait_until_cool
 from edgekit.app.power import Meters, power_figures, reading_disturbs
 from edgekit.bench.latency import frames_per_second, summarise
 from edgekit.bench.repeats import Repeats, Tried
-from edgekit.bench.soak import soak_of
+from edgekit.bench.soak import LEAST_S, soak_of
 from edgekit.bench.validity import judge
 from edgekit.catalog.settings import settings
 from edgekit.core.bench import Attempt, BenchReport, BenchResult, FixedClocks, PowerFigures
-from edgekit.core.errors import EngineError, MeasurementInvalidError
+from edgekit.core.errors import EngineError, MeasurementInvalidError, UsageError
 from edgekit.core.events import EventSink, Note, StepFinished, StepStarted, ignore
 from edgekit.core.measurement import Measurement
 from edgekit.core.validity import EMULATED, Validity
@@ -60,6 +60,11 @@ def bench(
     from edgekit.meters.command import check_command
     from edgekit.report.runs import new_run_id, write_bench
 
+    if 0 < options.soak_s < LEAST_S:
+        raise UsageError(
+            f"a soak of {options.soak_s:g} s has no course: it takes at least {LEAST_S:g} s",
+            hint="heat takes minutes: --soak 10m",
+        )
     for text in options.meters:
         address = parse_meter(text)  # a fault in it is told before anything is built
         if address.kind == COMMAND:

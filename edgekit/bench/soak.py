@@ -14,6 +14,9 @@ SLOWER: Final = 0.05
 """A window this much slower than the beginning counts as slowed. Our choice: the width of the
 median that makes a run invalid."""
 
+LEAST_S: Final = 5.0
+"""A soak that is shorter has no windows to speak of. Our choice."""
+
 _WINDOWS: Final = 120  # as many points as a plot can show
 _LEAST_WINDOW_S: Final = 1.0
 _INITIAL: Final = 0.1

@@ -14,6 +14,7 @@ from edgekit.cli.main import run
         (["shapes", "--scope", "VIN=bord"], "'VIN=bord' is not RAIL=SCOPE"),
         (["shapes", "--scope", "=board"], "'=board' is not RAIL=SCOPE"),
         (["shapes", "--meter", "command:/no/meter"], "'/no/meter' is not there or cannot be run"),
+        (["shapes", "--soak", "3s"], "a soak of 3 s has no course: it takes at least 5 s"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, said, capsys):
