@@ -17,6 +17,7 @@ from edgekit.board.emulated_cpu import _FEATURES_32, _FEATURES_V8_0, _FEATURES_V
 from edgekit.board.process import mark_process
 from edgekit.board.rootfs import recipe_for
 from edgekit.board.state import read_state
+from edgekit.catalog.in_use import let_go
 from edgekit.catalog.targets import load_target
 from edgekit.core.errors import DeviceError
 from edgekit.core.events import ignore
@@ -231,4 +232,5 @@ def test_board_on_a_file_system_without_overlays_is_a_copy(bring_up, tmp_path, m
             assert said(board, "uname -m; touch ~/file") == "aarch64\n"
             user_mode.down(board.name, wipe=True)
     finally:
+        let_go()
         subprocess.run(["umount", cache], check=True)

@@ -134,7 +134,7 @@ def test_first_deploy_interrupted_in_mid_push_goes_on_with_the_next(own_state):
     model = odd_onnx.classifier(own_state / "net.onnx")
     code, err = interrupt(("deploy", model, *QUICK), at='"step_progress", "step": "push"')
     assert code == INTERRUPTED, err
-    assert "the next call goes on" in err
+    assert "what was finished is kept for the next call" in err
     assert_nothing_runs_below(own_state / "device")
     assert call("status", "--device", "local")["current"] is None
     device = own_state / "device"
