@@ -85,16 +85,6 @@ def test_whatever_files_hold_both_make_the_same_of_it(loops, texts, times, large
     assert len(python[0]) + len(python[1]) == 1
 
 
-@pytest.fixture
-def rail(tmp_path):
-    """A rail that reads the file ``power``."""
-    (tmp_path / "power").write_text("3125000\n")
-    made = Rail("hwmon", "ina226 0-0040", "VIN").reads([str(tmp_path / "power")])
-    made.open()
-    yield made
-    made.close()
-
-
 def test_readings_are_seen_while_the_loop_goes_on(loop, rail, tmp_path):
     sampler = loop.sampler([rail], 200)
     sampler.start()

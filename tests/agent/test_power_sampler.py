@@ -21,16 +21,6 @@ TREES = Path(__file__).parent / "power_trees"
 FILES = Path("/proc/self/fd")
 
 
-@pytest.fixture
-def rail(tmp_path):
-    """A rail that reads the file ``power``."""
-    (tmp_path / "power").write_text("3125000\n")
-    made = Rail("hwmon", "ina226 0-0040", "VIN").reads([str(tmp_path / "power")])
-    made.open()
-    yield made
-    made.close()
-
-
 def read_by(rail, read):
     """Let a rail be read by this function instead of from its files."""
     rail.read, rail.plain = read, lambda: None
