@@ -3,7 +3,6 @@
 Source: proc(5), /proc/stat, /proc/pid/stat and /proc/loadavg.
 """
 
-import math
 import os
 
 TYPE_CHECKING = False
@@ -17,6 +16,7 @@ _BUSY = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal; user hold
 _IDLE = (3, 4)  # idle, iowait
 _FIELDS = 8
 _DIGITS = 20  # of a number of 64 bits
+_MOST_LOAD = 1 << 22  # Linux has no more processes than that
 _GROUP, _FIRST_TIME, _LAST_TIME = 2, 11, 15  # of what follows the name: pgrp, utime .. cstime
 
 
@@ -55,7 +55,7 @@ def _first_number(text: str) -> "Optional[float]":
         value = float(text.split(maxsplit=1)[0])
     except (IndexError, ValueError):
         return None
-    return value if value >= 0 and math.isfinite(value) else None
+    return value if 0 <= value <= _MOST_LOAD else None  # nor is a NaN
 
 
 def _own_ticks(tree: "Tree", groups: "Sequence[int]") -> "Optional[int]":

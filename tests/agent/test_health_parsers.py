@@ -61,6 +61,15 @@ def test_any_bytes_in_any_file_give_a_record(board_files, data):
         file.write_bytes(whole)
 
 
+@pytest.mark.parametrize(
+    ("text", "average"),
+    [("0.52 0.58 0.59 1/467 9", 0.52), ("4194304", 4194304.0), ("1000000000000000065", None),
+     ("nan", None), ("inf", None), ("-1", None), ("", None)],
+)  # fmt: skip
+def test_load_average_is_one_that_can_be_true(text, average):
+    assert load.read(Given(text)).get("load_1min") == average
+
+
 @given(
     name=st.text(st.characters(codec="ascii", exclude_characters="\0\n"), max_size=16),
     times=st.tuples(*[st.integers(0, 2**60)] * 4),
