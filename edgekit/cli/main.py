@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import click
@@ -16,23 +17,27 @@ _OF_THE_MACHINE = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENOTDIR")
 _EXIT_USAGE = 2
 
 
+@cache
+def _verbs() -> tuple[str, ...]:
+    # Asked for once for every verb by --help, and not by glob(): both are felt there.
+    stems = (name.removesuffix(".py") for name in os.listdir(_COMMANDS) if name.endswith(".py"))  # noqa: PTH208
+    return tuple(sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_")))
+
+
 class VerbGroup(click.Group):
     """Finds each verb in a file of its own and imports it when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the files in ``commands/``."""
         del ctx
-        return sorted(
-            path.stem.replace("_", "-")
-            for path in _COMMANDS.glob("*.py")
-            if not path.stem.startswith("_")
-        )
+        return list(_verbs())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's file and return its ``COMMAND``."""
-        stem = cmd_name.replace("-", "_")
-        if cmd_name not in self.list_commands(ctx):
+        del ctx
+        if cmd_name not in _verbs():
             return None
+        stem = cmd_name.replace("-", "_")
         command = importlib.import_module(f"edgekit.cli.commands.{stem}").COMMAND
         assert isinstance(command, click.Command)  # noqa: S101 - a fault of ours, not the user's
         return command

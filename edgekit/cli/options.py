@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from edgekit.core.power import SCOPES
-
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -67,6 +65,8 @@ class RailScope(click.ParamType[tuple[str, str]]):
         ctx: click.Context | None,
     ) -> tuple[str, str]:
         """Take label and scope apart; a label may hold an equals sign."""
+        from edgekit.core.power import SCOPES
+
         label, _, scope = value.rpartition("=")
         if not label.strip() or scope not in SCOPES:
             scopes = ", ".join(SCOPES)

@@ -35,3 +35,9 @@ def test_help_loads_nothing_heavy(arguments):
     loaded = loaded_by(code)
     assert "click" in loaded
     assert not loaded & HEAVY
+
+
+def test_list_of_verbs_makes_none_of_the_cores_types():
+    """Each verb's file is read for it: what one of them imports there, all who ask wait for."""
+    code = "sys.argv = ['edgekit', '--help']\nfrom edgekit.__main__ import main\nmain()"
+    assert not loaded_by(code) & {"dataclasses", "json"}

@@ -1,6 +1,5 @@
 """``edgekit doctor``: what is missing here or on a device, and the command that mends it."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +23,8 @@ def doctor(target: str | None, device: str | None, accept_new: bool, in_json: bo
 
     Every fault comes with the exact command that mends it. Nothing is changed.
     """
+    from dataclasses import asdict
+
     from edgekit.app.doctor import doctor_host
     from edgekit.cli.output import make_output
 

@@ -1,6 +1,5 @@
 """``edgekit update``: a running device takes a signed system into its second slot."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -32,6 +31,8 @@ def update(
     The device restarts into it. The new system stays if it answers as the former one did; if
     not, the former one is back, and the command ends with 7.
     """
+    from dataclasses import asdict
+
     from edgekit.app.ab_update import update_device
     from edgekit.app.devices import locate
     from edgekit.cli.output import make_output
