@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,8 @@ def test_help_lists_every_verb_with_a_sentence(capsys):
     out, _ = out_and_err(capsys)
     for verb in root.list_commands(None):
         line = next(line for line in out.splitlines() if line.startswith(f"  {verb} "))
-        assert len(line.split(maxsplit=1)[1]) > 10
+        assert re.fullmatch(r"  [a-z]+ +[A-Z][^.`\"]{15,}\.", line)
+        assert len(line) < 80
 
 
 @pytest.mark.parametrize("verb", root.list_commands(None))

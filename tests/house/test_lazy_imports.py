@@ -37,7 +37,15 @@ def test_help_loads_nothing_heavy(arguments):
     assert not loaded & HEAVY
 
 
-def test_list_of_verbs_makes_none_of_the_cores_types():
-    """Each verb's file is read for it: what one of them imports there, all who ask wait for."""
+def test_list_of_verbs_imports_none_of_them():
     code = "sys.argv = ['edgekit', '--help']\nfrom edgekit.__main__ import main\nmain()"
     assert not loaded_by(code) & {"dataclasses", "json"}
+
+
+def test_verbs_load_nothing_heavy_before_they_run():
+    code = """
+from edgekit.cli.main import root
+commands = [root.get_command(None, verb) for verb in root.list_commands(None)]
+assert len(commands) > 20 and all(commands)
+"""
+    assert not loaded_by(code) & HEAVY

@@ -1,4 +1,4 @@
-"""``edgekit bench [MODEL]``: figures that one can believe, of one candidate at a time."""
+"""``edgekit bench [MODEL]``: measure one candidate until its figures may be believed."""
 
 from pathlib import Path
 from typing import Any

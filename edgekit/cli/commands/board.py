@@ -1,4 +1,4 @@
-"""``edgekit board up|down|list|ssh|count``: virtual boards on this machine."""
+"""``edgekit board up|down|list|ssh|count``: make and run virtual ARM boards on this machine."""
 
 from pathlib import Path
 from typing import Literal

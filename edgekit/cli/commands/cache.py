@@ -1,4 +1,4 @@
-"""``edgekit cache show|prune``: what takes how much of the cache, and removing what is old."""
+"""``edgekit cache show|prune``: show what takes how much of the cache, remove what is old."""
 
 import math
 import re

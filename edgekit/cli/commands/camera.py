@@ -1,4 +1,4 @@
-"""``edgekit camera profile|watch|list``: pipelines from a camera to answers, on the device."""
+"""``edgekit camera profile|watch|list``: run camera pipelines on a device, see where time goes."""
 
 from collections.abc import Callable
 from pathlib import Path

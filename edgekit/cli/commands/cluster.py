@@ -1,4 +1,4 @@
-"""``edgekit cluster scheduler|worker``: other machines that compile for ``edgekit tune``."""
+"""``edgekit cluster scheduler|worker``: have other machines compile for ``edgekit tune``."""
 
 from typing import TYPE_CHECKING
 

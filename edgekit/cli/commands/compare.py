@@ -1,4 +1,4 @@
-"""``edgekit compare RUN_A RUN_B``: why two results differ."""
+"""``edgekit compare RUN_A RUN_B``: explain why two runs differ, in words and numbers."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""``edgekit deploy MODEL``: the command that stands for all."""
+"""``edgekit deploy MODEL``: build MODEL for a board, race it there, activate the winner."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``edgekit devices add|list|probe|remove``: the inventory of boards."""
+"""``edgekit devices add|list|probe|remove``: keep your boards under names, and see how they are."""
 
 from pathlib import Path
 

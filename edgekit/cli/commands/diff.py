@@ -1,4 +1,4 @@
-"""``edgekit diff MODEL``: the first layer that computes something else on the device."""
+"""``edgekit diff MODEL``: find the first layer that computes something else on a device."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""``edgekit doctor``: what is missing here or on a device, and the command that mends it."""
+"""``edgekit doctor``: say what is missing here or there, and what mends it."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""``edgekit export MODEL``: an engine's files, for a runtime of one's own."""
+"""``edgekit export MODEL``: build MODEL for an engine, into a folder of your own."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""``edgekit flash IMAGE --to DISK``: an image onto cards, verified, for one kind of board."""
+"""``edgekit flash IMAGE --to DISK``: write an image to disks or boards, and read it all back."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""``edgekit layers MODEL``: where the time goes on a device, layer by layer."""
+"""``edgekit layers MODEL``: tell where MODEL's time goes on a device, layer by layer."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""``edgekit quantize MODEL``: int8 for each engine, or what it costs layer by layer."""
+"""``edgekit quantize MODEL``: make MODEL int8 for each engine, the way that loses least."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``edgekit race MODEL``: which engine and precision wins on this device, and why."""
+"""``edgekit race MODEL``: race every engine and precision with MODEL on a device."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``edgekit recipes [NAME]``: the models that edgekit knows, and what is known of one."""
+"""``edgekit recipes [NAME]``: list the models that edgekit knows, or show one."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""``edgekit records list|export|import|merge``: what tuning found out, looked at and sent about."""
+"""``edgekit records list|export|import|merge``: look at tuning records, and carry them about."""
 
 from pathlib import Path
 

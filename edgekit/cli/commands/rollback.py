@@ -1,4 +1,4 @@
-"""``edgekit rollback``: make what was active before active again."""
+"""``edgekit rollback``: make active again what was active before."""
 
 import click
 

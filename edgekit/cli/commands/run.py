@@ -1,4 +1,4 @@
-"""``edgekit run IMAGE...``: what is active on a device answers your images."""
+"""``edgekit run IMAGE...``: have what is active on a device answer your images."""
 
 from pathlib import Path
 

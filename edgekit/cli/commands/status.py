@@ -1,4 +1,4 @@
-"""``edgekit status``: what is active on a device, and what rollback would bring back."""
+"""``edgekit status``: show what is active, and what rollback would bring back."""
 
 import click
 

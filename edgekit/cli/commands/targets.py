@@ -1,4 +1,4 @@
-"""``edgekit targets [NAME]``: the kinds of board, and what is known of one."""
+"""``edgekit targets [NAME]``: list the kinds of board, or show one."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""``edgekit tune MODEL``: schedules tried on boards until TVM's code is fast there."""
+"""``edgekit tune MODEL``: make TVM's code fast on boards, by trying schedules there."""
 
 import math
 from typing import Any

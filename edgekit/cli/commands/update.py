@@ -1,4 +1,4 @@
-"""``edgekit update``: a running device takes a signed system into its second slot."""
+"""``edgekit update``: bring a signed system to a running device's second slot."""
 
 from pathlib import Path
 
