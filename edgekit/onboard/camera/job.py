@@ -1,5 +1,6 @@
 """A job of kind ``camera``: its bundles, loaded, are what one line may switch between."""
 
+import os
 from typing import Any, Callable, Dict, Mapping
 
 from edgekit.onboard.arrays import Postprocess, Preprocess
@@ -26,6 +27,9 @@ def run_job(job: Mapping[str, Any], first: Variant, load: Load, threads: int) ->
     Raises:
         RunFailedError: a model cannot be loaded, or the pipeline cannot be as it is wanted.
     """
+    # The stages are the threads here. OpenCV's own spin while they wait for work: between frames
+    # that is a tenth of a core, taken from the stages. Read when OpenCV is first used.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     lighter = [_lighter(each, load, threads) for each in job.get("lighter") or ()]
     return run_camera(job["pipeline"], [first, *lighter], job["output"])
 
