@@ -41,6 +41,10 @@ _CAMERA_HINT: Final = (
     "a camera's pipeline may have no end of its own: end it where it was started (Ctrl-C), or end "
     "that process on the device"
 )
+_NO_PYTHON_HINT: Final = (
+    "deploy it anew for a Python that is there: edgekit deploy MODEL; edgekit devices probe lists "
+    "them"
+)
 _MB: Final = 1e6
 _CLOSE_WAIT_S: Final = 1.0
 
@@ -221,7 +225,7 @@ class AgentClient:
             case "wrong_device":
                 return WrongDeviceError(message, hint="choose the target that the board is")
             case "no_python":
-                return NoPythonError(message, hint="see: edgekit devices probe")
+                return NoPythonError(message, hint=_NO_PYTHON_HINT)
             case "cancelled":
                 return RunnerError(message)
             case "busy" if (details.get("by") or {}).get("verb") == "camera":

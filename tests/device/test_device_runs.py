@@ -208,8 +208,9 @@ def test_run_with_a_python_that_is_absent_says_so(device, workshop):
         plain, runtime=dataclasses.replace(plain.runtime, python="/no/such/python3")
     )
     deliver(device, bundle)
-    with pytest.raises(NoPythonError, match="/no/such/python3"):
+    with pytest.raises(NoPythonError, match="/no/such/python3") as caught:
         device.run(bundle.identity, RunRequest("infer", ()))
+    assert "edgekit deploy" in caught.value.hint
 
 
 CLIENT = """
