@@ -8,7 +8,7 @@ from typing import IO
 
 from edgekit.catalog.settings import settings
 from edgekit.core.errors import UsageError
-from edgekit.core.events import EventSink, ignore
+from edgekit.core.events import EventSink, Note, ignore
 from edgekit.core.names import unknown_name
 from edgekit.tune.records import RECORDS_FILE, Records, open_records
 from edgekit.tune.summaries import ScopeSummary, TaskSummary
@@ -129,10 +129,18 @@ def merge_records(paths: Sequence[Path], *, emit: EventSink = ignore) -> tuple[T
     """Take over other databases of records, each of them whole or not at all.
 
     Raises:
-        UsageError: one is no database of records; those before it are taken over.
+        UsageError: one is no database of records; those before it are taken over, and told.
     """
+    taken: list[Taken] = []
     with own_records(emit) as records:
-        return tuple(Taken(str(path), records.merge(path)) for path in paths)
+        for path in paths:
+            try:
+                taken.append(Taken(str(path), records.merge(path)))
+            except UsageError:
+                for each in taken:
+                    emit(Note(f"{each.source} was taken over: {each.new} new"))
+                raise
+    return tuple(taken)
 
 
 def _of_target(records: Records, target: str | None) -> tuple[ScopeSummary, ...]:

@@ -79,6 +79,16 @@ def test_databases_are_merged(edgekit, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"{first}: nothing new\n"
 
 
+def test_what_was_merged_before_a_wrong_file_is_told(tmp_path, monkeypatch, edgekit, capsys):
+    fill()
+    first = records_file()
+    (tmp_path / "odd").write_text("hello\n")
+    monkeypatch.setenv("EDGEKIT_RECORDS_DIR", str(tmp_path / "other"))
+    assert run(["records", "merge", str(first), "odd"]) == 2
+    assert f"{first} was taken over: 6 new" in capsys.readouterr().err
+    assert edgekit("merge", first)["taken"][0]["new"] == 0
+
+
 def test_dash_is_standard_output_and_input(edgekit, monkeypatch, tmp_path, capsys):
     fill()
     assert run(["records", "export", "-"]) == 0
