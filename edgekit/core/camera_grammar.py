@@ -44,7 +44,7 @@ def parse_source(text: str) -> SourceSpec:
     kind, _, rest = text.partition(":")
     url = _URL.match(text.lower())
     if url is not None:
-        return SourceSpec(_kind_of_url(url[1], text), text)
+        return SourceSpec(_kind_of_url(url[1]), text)
     if kind == "gst":
         return SourceSpec("gstreamer", _named(rest.strip(), text, "gst:LAUNCH"))
     if kind == "libcamera":
@@ -66,10 +66,11 @@ def _libcamera(camera: str, text: str) -> str:
     return f'libcamerasrc camera-name="{camera}"'
 
 
-def _kind_of_url(scheme: str, text: str) -> SourceKind:
+def _kind_of_url(scheme: str) -> SourceKind:
     if scheme in {"rtsp", "rtsps"}:
         return "rtsp"
-    raise UsageError(f"{text!r} is no source: {scheme} is not served", hint=_SOURCES)
+    # Without the address: it may hold a password.
+    raise UsageError(f"{scheme}://... is no source: {scheme} is not served", hint=_SOURCES)
 
 
 def _named(value: str, text: str, form: str) -> str:

@@ -47,6 +47,12 @@ def test_source_that_cannot_be_meant_says_what_can(text, words):
     assert caught.value.hint
 
 
+def test_source_of_no_known_scheme_is_refused_without_its_password():
+    with pytest.raises(UsageError, match="https is not served") as caught:
+        grammar.parse_source("https://me:s3cret@cam/video.mjpg")
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "queue"),
     [
