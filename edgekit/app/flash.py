@@ -161,21 +161,23 @@ def flash(plan: FlashPlan, *, emit: EventSink = ignore) -> Flashed:
     options = plan.options
     with ExitStack() as open_:
         facts = plan.facts
-        image, promised = options.image, options.sha256
+        image, promised, block_map = options.image, options.sha256, options.block_map
         if facts is None and (options.inspect or options.setup is not None):  # it is packed
             raw = open_.enter_context(
-                raw_image(image, sha256=promised, block_map=options.block_map, emit=emit)
+                raw_image(image, sha256=promised, block_map=block_map, emit=emit)
             )
-            image, promised = str(raw), None
+            image, promised, block_map = str(raw), None, None
             facts = _inspected(raw, options, plan.target, emit)
             _refuse_small([each.disk for each in plan.disks], raw, options)
         unit = None
         if options.setup is not None and facts is not None and plan.target is not None:
-            edited = open_.enter_context(_copied(Path(image), promised, options.image))
+            check_promised(Path(image), sha256=promised, block_map=block_map, emit=emit)
+            edited = open_.enter_context(_copied(Path(image), options.image))
             alone = len(plan.disks) == 1
             unit = prepare_unit(edited, facts, options.setup, plan.target, alone=alone, emit=emit)
-            image, promised = str(edited), None
-        flashed = Flashed(_write(image, promised, plan, emit), facts)
+            # An image that was edited is no longer what its map was made of.
+            image, promised, block_map = str(edited), None, None
+        flashed = Flashed(_write(image, promised, block_map, plan, emit), facts)
     if unit is None or options.setup is None or plan.target is None:
         return flashed
     flashed = replace(flashed, done=unit.done)
@@ -188,12 +190,10 @@ def flash(plan: FlashPlan, *, emit: EventSink = ignore) -> Flashed:
 
 
 def _write(
-    image: str, promised: str | None, plan: FlashPlan, emit: EventSink
+    image: str, promised: str | None, block_map: str | None, plan: FlashPlan, emit: EventSink
 ) -> tuple[Written, ...]:
     options = plan.options
     disks = _unchanged(plan)
-    # An image that was edited is no longer what its map was made of.
-    block_map = options.block_map if image == options.image else None
     with open_image(
         image, sha256=promised, cache=cache_root(), emit=emit, block_map=block_map
     ) as source:
@@ -312,10 +312,8 @@ def described(facts: ImageFacts) -> str:
 
 
 @contextlib.contextmanager
-def _copied(raw: Path, promised: str | None, reference: str) -> Iterator[Path]:
-    """Give a copy of the image to edit, once it is known to be the one that was promised."""
-    if promised is not None:
-        check_promised(raw, promised)
+def _copied(raw: Path, reference: str) -> Iterator[Path]:
+    """Give a copy of the image to edit."""
     place = cache_root() / "images"
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unit-", dir=place) as folder:

@@ -14,7 +14,7 @@ from edgekit.core.errors import FlashError
 from edgekit.core.events import EventSink, ignore
 from edgekit.flash.decompress import HEAD_BYTES, recognise_named
 from edgekit.flash.raw_file import unpack
-from edgekit.flash.source import checked_sha256, open_image
+from edgekit.flash.source import open_image
 from edgekit.flash.source_url import is_url
 
 _NAME: Final = "image.raw"
@@ -65,8 +65,7 @@ def raw_image(
         OSError: the cache cannot be written.
     """
     if is_raw(reference):
-        if sha256 is not None:
-            check_promised(Path(reference), sha256)
+        check_promised(Path(reference), sha256=sha256, block_map=block_map, emit=emit)
         yield Path(reference)
         return
     cache = KeyedCache(cache_root() / "images")
@@ -91,18 +90,22 @@ def raw_image(
         yield Path(name) / _NAME
 
 
-def check_promised(raw: Path, sha256: str) -> None:
-    """Refuse an image that is not the one that was promised.
+def check_promised(
+    raw: Path, *, sha256: str | None, block_map: str | None, emit: EventSink = ignore
+) -> None:
+    """Refuse a raw image that is not what its checksum and its block map, if any, promise.
 
     Raises:
-        FlashError: its checksum is another.
+        FlashError: its checksum is another, or what a range of the map holds.
         UsageError: ``sha256`` is none.
     """
-    if (found := sha256_of(raw)) != checked_sha256(sha256):
-        raise FlashError(
-            f"{raw} has SHA-256 {found}, not the one that was promised",
-            hint="load it anew, or correct the SHA-256",
-        )
+    with open_image(
+        str(raw), sha256=sha256, cache=cache_root(), emit=emit, block_map=block_map
+    ) as source:
+        if sha256 is None and source.block_map is None:
+            return
+        for _place, _view in source.extents():
+            pass  # reading it to its end is the check
 
 
 def _key(reference: str, sha256: str | None, block_map: str | None) -> str | None:

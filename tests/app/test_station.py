@@ -289,7 +289,7 @@ def test_plain_image_that_is_not_the_promised_one_ends_the_station_before_it_beg
     card = reader.put("usb 1-1", "a1")
     run = Run(replace(recipe, sha256="0" * 64), reader)
     assert run.end() is None
-    assert "not the one that was promised" in run.error.message
+    assert "is not what was promised" in run.error.message
     assert not any(card.read_bytes())
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from flash_disks import block_map
 from transcript_player import play_as
 from usb_tree import plug
 
@@ -61,13 +62,26 @@ def test_image_that_does_not_fit_never_reaches_the_board(options, tmp_path):
 
 def test_plain_image_that_is_not_the_promised_one_never_reaches_the_board(options, tmp_path):
     plug(tmp_path / "root", "1-3", "2207:350b", serial="abc")
-    with pytest.raises(FlashError, match="not the one that was promised"):
+    with pytest.raises(FlashError, match="is not what was promised"):
         flash_board(plan_board(options(sha256="0" * 64)))
     with pytest.raises(UsageError, match="'abc' is no SHA-256"):
         flash_board(plan_board(options(sha256="abc")))
     assert not (tmp_path / "calls").exists()
     digest = hashlib.sha256((tmp_path / "image.img").read_bytes()).hexdigest()
     assert flash_board(plan_board(options(sha256=digest.upper()))).unit.flashed.size_bytes
+
+
+def test_plain_image_that_is_not_its_block_maps_never_reaches_the_board(options, tmp_path):
+    plug(tmp_path / "root", "1-3", "2207:350b", serial="abc")
+    image, mapped = tmp_path / "image.img", tmp_path / "its.bmap"
+    content = bytes(4096) + b"system" * 10_000 + bytes(40_000)
+    image.write_bytes(content)
+    mapped.write_bytes(block_map(content.replace(b"s", b"S")))
+    with pytest.raises(FlashError, match="block map"):
+        flash_board(plan_board(options(block_map=str(mapped))))
+    assert not (tmp_path / "calls").exists()
+    mapped.write_bytes(block_map(content))
+    assert flash_board(plan_board(options(block_map=str(mapped)))).unit.flashed.size_bytes
 
 
 def test_several_boards_are_told_apart_by_their_port(options, tmp_path):
