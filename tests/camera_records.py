@@ -220,7 +220,10 @@ def simulate(run=None, **changes):
         "broken": "",
         "lost": line.lost,
         "away": away,
-        "faults": ["RuntimeError: drawn to fail"] if run.failed else [],
+        "faults": [
+            *(f"{stage}: RuntimeError: drawn to fail" for stage in run.failed.values()),
+            *(["decode: a JPEG without its end"] if run.corrupt else []),
+        ],
         "switches": line.switches,
         "span_ns": [START_NS, line.now],
         "threads": {name: 400 + at for at, name in enumerate(("capture", *STAGES))},

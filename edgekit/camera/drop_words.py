@@ -10,7 +10,10 @@ def corrupt(seen: Seen) -> Advice | None:
     if not count:
         return None
     see_to = "the cable, the bus or the stream" if is_live(seen.record.source) else "the file"
-    return Advice(share, f"{_frames(count)} came corrupt ({share:.1%}): see to {see_to}")
+    # A driver marks them without a word; what decoding them met has words.
+    words = _first_words(seen, ("decode",))
+    why = f"; the first: {words}" if words else ""
+    return Advice(share, f"{_frames(count)} came corrupt ({share:.1%}): see to {see_to}{why}")
 
 
 def memory(seen: Seen) -> Advice | None:
@@ -33,7 +36,8 @@ def failed(seen: Seen) -> Advice | None:
     if not count:
         return None
     where = dict.fromkeys(stage for stage, cause, _ in seen.figures.dropped if cause == "failed")
-    why = f": {seen.record.faults[0]}" if seen.record.faults else ""
+    words = _first_words(seen, tuple(where))
+    why = f": {words}" if words else ""
     return Advice(share, f"{_frames(count)} failed in {', '.join(where)} ({share:.1%}){why}")
 
 
@@ -41,6 +45,13 @@ def _dropped(seen: Seen, cause: str) -> tuple[int, float]:
     """Return how many frames were dropped for a cause, and what share of the captured ones."""
     count = sum(count for _, why, count in seen.figures.dropped if why == cause)
     return count, count / seen.figures.captured if count else 0.0
+
+
+def _first_words(seen: Seen, stages: tuple[str, ...]) -> str:
+    """Return what was first met in one of the stages; empty where nothing was."""
+    # "sink: ..." of frames that it could not work on, "sink failed: ..." where that ended the line
+    told = (each.partition(": ") for each in seen.record.faults)
+    return next((words for stage, _, words in told if stage.removesuffix(" failed") in stages), "")
 
 
 def _frames(count: int) -> str:

@@ -247,13 +247,21 @@ def test_corrupt_frames_are_told():
     sentence = the_one(said(camera(corrupt=frozenset({5, 9, 11}))), "3 frames came corrupt (1.0%)")
     assert "cable" in sentence
     of_a_file = camera(source={"kind": "video"}, corrupt=frozenset({5, 9, 11}))
-    assert the_one(said(of_a_file), "3 frames came corrupt").endswith(": see to the file")
+    sentence = the_one(said(of_a_file), "3 frames came corrupt")
+    assert sentence.endswith(": see to the file; the first: a JPEG without its end")
+    by_the_driver = replace(camera(corrupt=frozenset({5, 9, 11})), faults=())
+    assert the_one(said(by_the_driver), "3 frames came corrupt").endswith("or the stream")
     assert_none(said(camera()), "3 frames")
 
 
 def test_frames_that_a_stage_failed_on_are_told_with_the_words():
     sentence = the_one(said(camera(failed={7: "sink", 9: "sink"})), "2 frames failed")
     assert sentence == "2 frames failed in sink (0.7%): RuntimeError: drawn to fail"
+    ended = replace(camera(failed={7: "sink"}), faults=("sink failed: OSError: disk full",))
+    assert the_one(said(ended), "1 frame failed").endswith("(0.3%): OSError: disk full")
+    of_both = said(camera(failed={7: "inference"}, corrupt=frozenset({5})))
+    assert the_one(of_both, "1 frame failed").endswith(": RuntimeError: drawn to fail")
+    assert the_one(of_both, "1 frame came corrupt").endswith("the first: a JPEG without its end")
     assert_none(said(camera(times_ms=SLOW)), "2 frames")
 
 
