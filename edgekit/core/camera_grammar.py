@@ -28,6 +28,10 @@ _SOURCES: Final = (
     "write /dev/video0, rtsp://HOST/PATH, a video file, a folder of images, "
     "gst:LAUNCH, libcamera[:ID] or drawn[:WxH]"
 )
+_PAGES: Final = (
+    "a camera's page of JPEGs is GStreamer's to read: "
+    "gst:souphttpsrc location=URL is-live=true ! multipartdemux"
+)
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 _FOURCC: Final = re.compile(r"[\x21-\x7e]{3}[\x20-\x7e]")
 _CORES: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -70,7 +74,8 @@ def _kind_of_url(scheme: str) -> SourceKind:
     if scheme in {"rtsp", "rtsps"}:
         return "rtsp"
     # Without the address: it may hold a password.
-    raise UsageError(f"{scheme}://... is no source: {scheme} is not served", hint=_SOURCES)
+    hint = _PAGES if scheme in {"http", "https"} else _SOURCES
+    raise UsageError(f"{scheme}://... is no source: {scheme} is not served", hint=hint)
 
 
 def _named(value: str, text: str, form: str) -> str:

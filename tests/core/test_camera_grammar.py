@@ -51,6 +51,7 @@ def test_source_of_no_known_scheme_is_refused_without_its_password():
     with pytest.raises(UsageError, match="https is not served") as caught:
         grammar.parse_source("https://me:s3cret@cam/video.mjpg")
     assert "s3cret" not in str(caught.value)
+    assert grammar.parse_source(caught.value.hint.partition(": ")[2]).kind == "gstreamer"
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,16 @@ def test_pipeline_gives_every_format_in_order(gstreamer, numbered, name):
         frame.release()
 
 
+def test_jpegs_of_which_the_pipeline_knows_no_size_are_asked_for_it(gstreamer, picture, tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), picture(number))
+    launch = f'multifilesrc location="{tmp_path}/%d.jpg" stop-index=2 caps=image/jpeg'
+    source = gstreamer(launch)
+    source.open()
+    assert (source.facts["format"], source.facts["width"]) == ("MJPG", 160)
+    assert [number_of(to_rgb(frame)) for frame in frames_of(source)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("name", ["YUYV", "NV12", "YU12", "GREY", "RGB3"])
 def test_lines_and_planes_with_gaps_are_read_right(gstreamer, name):
     # 18 pixels: GStreamer's lines end at multiples of four bytes, those of chroma apart.

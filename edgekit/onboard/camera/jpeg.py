@@ -39,7 +39,7 @@ def decoded(
     _check_whole(content)
     if by > 1:
         # What comes out of the decoder is rounded up: it does not tell what the size was.
-        _check_size(_told_size(content), size)
+        _check_size(told_size(content), size)
     in_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # came with OpenCV 4.11, and spares a copy
     flags = _flags(cv2, by, in_rgb)
     image: Any = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -71,7 +71,7 @@ def _check_whole(content: bytes) -> None:
         raise ValueError("a JPEG without its end")
 
 
-def _told_size(content: bytes) -> Optional[Tuple[int, int]]:
+def told_size(content: bytes) -> Optional[Tuple[int, int]]:
     """Return width and height as the frame's header has them; ``None`` where there is none.
 
     Source: ITU-T T.81, B.1.1 (markers) and B.2.2 (frame header).

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.onboard.arrays import Array
 from edgekit.onboard.camera.frames import Captured, Source, SourceEnded, SourceLostError
+from edgekit.onboard.camera.jpeg import told_size
 from edgekit.onboard.camera.passwords import without_passwords
 from edgekit.onboard.camera.sources import gst_library as gst
 from edgekit.onboard.camera.sources.files import Pool, read_wanted
@@ -153,6 +154,10 @@ class GStreamerSource(Source):
         release = _Release(self._gst, sample, buffer, mapped)
         memory = np.frombuffer((ctypes.c_uint8 * mapped.size).from_address(mapped.data), np.uint8)
         data, stride = memory, 0
+        if form.format == "MJPG" and not form.width:
+            # As from a camera's web page, whose parts are JPEGs and no more is known of them.
+            width, height = told_size(memory.tobytes()) or (0, 0)
+            form = form._replace(width=width, height=height)
         if form.format not in ("MJPG", ""):
             data, stride = self._lying(memory, buffer, form)
         return Captured(
