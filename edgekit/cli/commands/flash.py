@@ -1,4 +1,4 @@
-"""``edgekit flash IMAGE --to DISK``: write an image to disks or boards, and read it all back."""
+"""``edgekit flash IMAGE --to DISK``: write an image to disks, verified, or to boards over USB."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
