@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.app.flash_image import check_promised, is_raw, raw_image
+from edgekit.app.flash_image import is_raw, raw_image
 from edgekit.app.flash_setup import Setup, prepare_unit, remember
 from edgekit.catalog.cache import cache_root
 from edgekit.catalog.settings import settings
@@ -162,21 +162,21 @@ def flash(plan: FlashPlan, *, emit: EventSink = ignore) -> Flashed:
     with ExitStack() as open_:
         facts = plan.facts
         image, promised, block_map = options.image, options.sha256, options.block_map
-        if facts is None and (options.inspect or options.setup is not None):  # it is packed
+        # A packed one is looked into unpacked; one to be edited is checked before it is copied.
+        if options.setup is not None or (facts is None and options.inspect):
             raw = open_.enter_context(
                 raw_image(image, sha256=promised, block_map=block_map, emit=emit)
             )
             image, promised, block_map = str(raw), None, None
-            facts = _inspected(raw, options, plan.target, emit)
-            _refuse_small([each.disk for each in plan.disks], raw, options)
+            if facts is None:
+                facts = _inspected(raw, options, plan.target, emit)
+                _refuse_small([each.disk for each in plan.disks], raw, options)
         unit = None
         if options.setup is not None and facts is not None and plan.target is not None:
-            check_promised(Path(image), sha256=promised, block_map=block_map, emit=emit)
             edited = open_.enter_context(_copied(Path(image), options.image))
             alone = len(plan.disks) == 1
             unit = prepare_unit(edited, facts, options.setup, plan.target, alone=alone, emit=emit)
-            # An image that was edited is no longer what its map was made of.
-            image, promised, block_map = str(edited), None, None
+            image = str(edited)
         flashed = Flashed(_write(image, promised, block_map, plan, emit), facts)
     if unit is None or options.setup is None or plan.target is None:
         return flashed

@@ -65,7 +65,7 @@ def raw_image(
         OSError: the cache cannot be written.
     """
     if is_raw(reference):
-        check_promised(Path(reference), sha256=sha256, block_map=block_map, emit=emit)
+        _check_promised(Path(reference), sha256=sha256, block_map=block_map, emit=emit)
         yield Path(reference)
         return
     cache = KeyedCache(cache_root() / "images")
@@ -90,7 +90,7 @@ def raw_image(
         yield Path(name) / _NAME
 
 
-def check_promised(
+def _check_promised(
     raw: Path, *, sha256: str | None, block_map: str | None, emit: EventSink = ignore
 ) -> None:
     """Refuse a raw image that is not what its checksum and its block map, if any, promise.
