@@ -33,6 +33,8 @@ _HINTS: Final = {
     "busy": "wait until it is done, or end that process on the device",
     "hash_mismatch": "run the same command again: the damaged content was thrown away",
     "not_found": "run the same command again: what is missing will be sent",
+    "no_python": "deploy it anew for a Python that is there: edgekit deploy MODEL; edgekit devices "
+    "probe lists them",
     "no_previous": "deploy something first: only what was active before can come back",
     "io_error": "look at the device's disk and at the rights of the agent's folder there",
     "internal": "this is a bug in edgekit: please report it",
@@ -40,10 +42,6 @@ _HINTS: Final = {
 _CAMERA_HINT: Final = (
     "a camera's pipeline may have no end of its own: end it where it was started (Ctrl-C), or end "
     "that process on the device"
-)
-_NO_PYTHON_HINT: Final = (
-    "deploy it anew for a Python that is there: edgekit deploy MODEL; edgekit devices probe lists "
-    "them"
 )
 _MB: Final = 1e6
 _CLOSE_WAIT_S: Final = 1.0
@@ -225,7 +223,7 @@ class AgentClient:
             case "wrong_device":
                 return WrongDeviceError(message, hint="choose the target that the board is")
             case "no_python":
-                return NoPythonError(message, hint=_NO_PYTHON_HINT)
+                return NoPythonError(message, hint=_HINTS[code])
             case "cancelled":
                 return RunnerError(message)
             case "busy" if (details.get("by") or {}).get("verb") == "camera":
