@@ -1,6 +1,6 @@
 """JPEGs to RGB, by OpenCV: whole, or at a part of their size, which its decoder makes at once."""
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Tuple, Union
 
 from edgekit.onboard.arrays import Array
 from edgekit.onboard.faults import RunFailedError
@@ -71,7 +71,7 @@ def _check_whole(content: bytes) -> None:
         raise ValueError("a JPEG without its end")
 
 
-def told_size(content: bytes) -> Optional[Tuple[int, int]]:
+def told_size(content: Union[bytes, memoryview]) -> Optional[Tuple[int, int]]:
     """Return width and height as the frame's header has them; ``None`` where there is none.
 
     Source: ITU-T T.81, B.1.1 (markers) and B.2.2 (frame header).

@@ -156,7 +156,7 @@ class GStreamerSource(Source):
         data, stride = memory, 0
         if form.format == "MJPG" and not form.width:
             # As from a camera's web page, whose parts are JPEGs and no more is known of them.
-            width, height = told_size(memory.tobytes()) or (0, 0)
+            width, height = told_size(memory.data) or (0, 0)
             form = form._replace(width=width, height=height)
         if form.format not in ("MJPG", ""):
             data, stride = self._lying(memory, buffer, form)
