@@ -38,7 +38,14 @@ def test_help_loads_nothing_heavy(arguments):
 
 
 def test_list_of_verbs_imports_none_of_them():
-    code = "sys.argv = ['edgekit', '--help']\nfrom edgekit.__main__ import main\nmain()"
+    code = """
+sys.argv = ['edgekit', '--help']
+from edgekit.__main__ import main
+try:
+    main()
+finally:
+    assert not [name for name in sys.modules if name.startswith("edgekit.cli.commands")]
+"""
     assert not loaded_by(code) & {"dataclasses", "json"}
 
 
