@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from processes import has_ended
+
 
 def deliver(device, bundle):
     transfer = device.push(bundle.content)
@@ -13,11 +15,7 @@ def deliver(device, bundle):
 def ends(pid: int, within_s: float = 10.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
+        if has_ended(pid):
             return True
         time.sleep(0.02)
     return False

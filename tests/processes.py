@@ -28,6 +28,14 @@ def assert_nothing_runs_below(root: Path, within_s: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or has ended unheard."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):  # the latter: gone between open and read
+        return True
+
+
 def members_of(group: int) -> list[int]:
     """Return the processes of a process group, those that ended unheard included."""
     return [pid for pid, (_parent, its_group) in _table().items() if its_group == group]

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import has_ended
 
 from device_agent import channel
 from device_agent.channel import Channel, HostGoneError
@@ -97,10 +98,7 @@ def agent(tmp_path):
 def is_gone(pid: int) -> bool:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
+        if has_ended(pid):
             return True
         time.sleep(0.01)
     return False

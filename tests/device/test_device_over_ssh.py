@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import has_ended
 
 from edgekit.core.errors import ConnectionLostError
 from edgekit.core.events import StepProgress
@@ -41,13 +42,6 @@ def wait_until(true, within_s: float = 20.0) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def runner_of(remote_root: Path) -> int:
@@ -102,7 +96,7 @@ def test_session_killed_in_mid_run_ends_the_runner(sshd, workshop, remote_root):
         with pytest.raises(ConnectionLostError):
             device.run(bundle.identity, RunRequest("infer", ()), kill)
     runner = runner_of(remote_root)
-    assert wait_until(lambda: is_gone(runner))
+    assert wait_until(lambda: has_ended(runner))
     with connect(sshd.address) as device:
         assert device.activate(bundle.identity).changed is False
 
@@ -124,4 +118,4 @@ def test_host_that_dies_in_mid_run_ends_the_runner(sshd, workshop, remote_root, 
         client.communicate(timeout=30)
     finally:
         client.kill()
-    assert wait_until(lambda: is_gone(runner))
+    assert wait_until(lambda: has_ended(runner))

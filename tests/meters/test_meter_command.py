@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import has_ended
 
 from edgekit.bench.board_energy import board_energy
 from edgekit.bench.clocks import ClockOffset, on_device_clock
@@ -223,16 +224,9 @@ def test_whatever_the_command_started_is_killed_with_it(tmp_path):
         pid = int((tmp_path / "pid").read_text())
         os.kill(pid, 0)
     deadline = time.monotonic() + PATIENCE_S
-    while is_running(pid) and time.monotonic() < deadline:
+    while not has_ended(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not is_running(pid)
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+    assert has_ended(pid)
 
 
 def test_meter_never_leaves_by_an_error_that_is_not_ours(tmp_path):
