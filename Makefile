@@ -33,7 +33,7 @@ test: venv system lint ## lint, then every test
 	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: venv ## the tests that need neither network, board nor toolbox
-	@$(PYTEST) -m '$(FAST)' $(ARGS)
+	@$(PYTEST) $(SIDE_BY_SIDE) -m '$(FAST)' $(ARGS)
 
 lint: venv ## style, types, import rules, Python floor
 	@bash scripts/lint.sh
